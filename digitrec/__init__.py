@@ -1,0 +1,22 @@
+"""digitrec: distributed batch scoring of handwritten digits.
+
+Public names are loaded when first used, so that `import digitrec` is quick and imports neither torch nor pandas.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from digitrec.store.reading import read_dataset as read_dataset
+    from digitrec.store.reading import read_predictions as read_predictions
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "read_dataset", "read_predictions"]
+
+_HOMES = {"read_dataset": "digitrec.store.reading", "read_predictions": "digitrec.store.reading"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

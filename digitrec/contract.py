@@ -1,0 +1,79 @@
+"""What every stage must agree on: the image, the classes, the columns of each file.
+
+Plain values only; nothing here reads, writes or computes more than a digest.
+"""
+
+import hashlib
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+SIDE: Final = 28
+PIXELS: Final = SIDE * SIDE
+CLASSES: Final = 10
+
+FORMAT: Final = 1
+"""Version of every JSON file in a store. A reader refuses a newer one."""
+
+LABEL_COLUMN: Final = "label"
+KEY_COLUMN: Final = "id"
+KEY_MAX_BYTES: Final = 256
+
+KAGGLE_PIXELS: Final = tuple(f"pixel{i}" for i in range(PIXELS))
+GRID_PIXELS: Final = tuple(f"{row}x{column}" for row in range(1, SIDE + 1) for column in range(1, SIDE + 1))
+OPENML_PIXELS: Final = tuple(f"pixel{i}" for i in range(1, PIXELS + 1))
+OPENML_LABEL_COLUMN: Final = "class"
+
+ROW_GROUP_ROWS: Final = 32 * 1024
+SHARD_ROWS: Final = 4 * ROW_GROUP_ROWS
+
+UNSURE_BELOW: Final = 0.9
+"""A prediction whose confidence lies below this is *unsure*, unless an option says otherwise."""
+
+
+def shard_schema(*, labelled: bool, keyed: bool) -> pa.Schema:
+    """Columns of a dataset's shards, in order; `image` is 784 row-major bytes, 0 = background."""
+    fields = [pa.field("image_id", pa.int64(), nullable=False)]
+    if keyed:
+        fields.append(pa.field("key", pa.string(), nullable=False))
+    if labelled:
+        fields.append(pa.field("label", pa.uint8(), nullable=False))
+    return pa.schema([*fields, pa.field("image", pa.binary(PIXELS), nullable=False)])
+
+
+REJECTS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("byte_offset", pa.int64(), nullable=False),
+        pa.field("column", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
+"""One refused row: physical 1-based line (header counted), offset of its first byte in the
+uncompressed source, column (null where the whole row is meant), and the raw text, escaped, ≤ 200 bytes."""
+
+
+def predictions_schema(*, keyed: bool, cascade: bool = False, probabilities: bool = False) -> pa.Schema:
+    """Columns of a part, in order."""
+    fields = [pa.field("image_id", pa.int64(), nullable=False)]
+    if keyed:
+        fields.append(pa.field("key", pa.string(), nullable=False))
+    fields += [
+        pa.field("label", pa.uint8(), nullable=False),
+        pa.field("confidence", pa.float32(), nullable=False),
+        pa.field("runner_up", pa.uint8(), nullable=False),
+        pa.field("runner_up_confidence", pa.float32(), nullable=False),
+    ]
+    if cascade:
+        fields.append(pa.field("net", pa.uint8(), nullable=False))
+    if probabilities:
+        fields.append(pa.field("probabilities", pa.list_(pa.float32(), CLASSES), nullable=False))
+    return pa.schema(fields)
+
+
+def ids_digest(image_ids: np.ndarray) -> str:
+    """Digest of a run of `image_id`s (int64 [n], in order): 16 hex digits of SHA-256 over little-endian bytes."""
+    return hashlib.sha256(np.ascontiguousarray(image_ids, dtype="<i8").tobytes()).hexdigest()[:16]

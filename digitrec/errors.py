@@ -1,0 +1,101 @@
+"""Everything digitrec raises on purpose. Each leaf carries its BSD exit code; `transient` says if a retry may help.
+
+DigitrecError
+├── UsageError             64  the command or an option makes no sense
+├── BadData                65  the input is readable and wrong
+├── NoInput                66  what was named does not exist
+├── Unavailable            69  a cluster or server cannot be reached, or does not fit        (transient)
+├── ComputationFailed      70  a partition cannot be computed: a bug, or a poisoned input
+├── AlreadyPublished       73  another result stands under this name
+├── StorageFailed          74  the file system refused: disk full, no permission, I/O error  (transient)
+│   └── Corrupt            74  bytes are not what their manifest says
+├── TryAgain               75  the world moved under us: a source changed while it was read  (transient)
+├── Misconfigured          78  settings or environment are wrong
+└── Interrupted           130  stopped by the user
+
+A message says what, where, what was expected and what to do, in one line.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+
+class DigitrecError(Exception):
+    """The root. Never raised itself."""
+
+    exit_code: ClassVar[int] = 70
+    transient: ClassVar[bool] = False
+
+
+class UsageError(DigitrecError):
+    exit_code = 64
+
+
+class BadData(DigitrecError):
+    exit_code = 65
+
+
+class NoInput(DigitrecError):
+    exit_code = 66
+
+
+class Unavailable(DigitrecError):
+    exit_code = 69
+    transient = True
+
+
+class ComputationFailed(DigitrecError):
+    exit_code = 70
+
+
+class AlreadyPublished(DigitrecError):
+    exit_code = 73
+
+
+class StorageFailed(DigitrecError):
+    exit_code = 74
+    transient = True
+
+
+class Corrupt(StorageFailed):
+    transient = False
+
+
+class TryAgain(DigitrecError):
+    exit_code = 75
+    transient = True
+
+
+class Misconfigured(DigitrecError):
+    exit_code = 78
+
+
+class Interrupted(DigitrecError):
+    exit_code = 130
+
+
+WHAT_TO_DO = {
+    errno.ENOSPC: "free some space and run it again",
+    errno.EDQUOT: "free some of the quota and run it again",
+    errno.EROFS: "the file system is read-only: choose another --store",
+    errno.EACCES: "check the permissions",
+    errno.EPERM: "check the permissions",
+}
+
+
+def explain(error: OSError, what: str) -> str:
+    """One line for an `OSError`: what was being done, where it failed, why, what to do."""
+    where = f" {error.filename}" if error.filename else ""
+    todo = WHAT_TO_DO.get(error.errno or 0)
+    return f"cannot {what}{where}: {error.strerror or error}" + (f"; {todo}" if todo else "")
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn an `OSError` inside into `StorageFailed` ("cannot {what} {file}: …"); other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(explain(error, what)) from error

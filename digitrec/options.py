@@ -1,0 +1,61 @@
+"""What each stage may be asked: the command line's options and, in Prefect's UI, the form's fields.
+
+One place for names, defaults, bounds and their words. An unknown key is refused.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from digitrec.contract import UNSURE_BELOW
+
+Preset = Literal["quick", "default", "best"]
+Precision = Literal["fp32", "bf16"]
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IngestOptions(Options):
+    """How CSV files become a dataset."""
+
+    dataset: Annotated[str | None, Field(description="name of the dataset; needed for several sources")] = None
+    max_rejects: Annotated[
+        float,
+        Field(
+            ge=0, le=1, description="share of rows that may be refused (3 always may); more, and nothing is published"
+        ),
+    ] = 0.005
+    no_header: Annotated[bool, Field(description="the first line is data: [label,] then 784 pixels")] = False
+    allow_unterminated: Annotated[bool, Field(description="accept a last line that has no newline")] = False
+
+
+class TrainOptions(Options):
+    """How a model version is trained, and when it becomes champion."""
+
+    dataset: Annotated[tuple[str, ...], Field(description="labelled datasets to train on; none: the newest")] = ()
+    preset: Annotated[Preset, Field(description="how much to spend: quick (seconds), default or best")] = "default"
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of weights and of the order of batches")] = 0
+    resume: Annotated[str | None, Field(description="model version whose interrupted training to go on with")] = None
+    promote: Annotated[
+        bool | None, Field(description="make it champion: always, never, or (not given) if it is better")
+    ] = None
+
+
+class ScoreOptions(Options):
+    """Which images are classified, by which model, and how."""
+
+    dataset: Annotated[str | None, Field(description="dataset to score; none: all unlabelled ones not yet scored")] = (
+        None
+    )
+    model: Annotated[str | None, Field(description="model version; none: the champion")] = None
+    precision: Annotated[Precision, Field(description="arithmetic of the network")] = "fp32"
+    probabilities: Annotated[bool, Field(description="also write the ten probabilities of each image")] = False
+    rescore: Annotated[bool, Field(description="score again what only other versions have scored")] = False
+    retry_refused: Annotated[bool, Field(description="look again at files of landing/ that were refused before")] = (
+        False
+    )
+    unsure_below: Annotated[
+        float, Field(ge=0, le=1, description="confidence below which a prediction counts as unsure")
+    ] = UNSURE_BELOW

@@ -1,0 +1,23 @@
+"""How a long stage says how far it is: one small value, handed to whoever shows it (a terminal, a log, Prefect)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Step:
+    """`done` of `total` (None: not known yet) in `unit` ("bytes", "epochs", "rows"); `facts` are shown as they are."""
+
+    stage: str
+    done: float
+    total: float | None
+    unit: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+Progress = Callable[[Step], None]
+"""Called from the stage's own thread, often: whoever shows it does the throttling."""
+
+
+def silent(step: Step) -> None:
+    """Show nothing."""

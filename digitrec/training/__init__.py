@@ -1,0 +1,1 @@
+"""Labelled datasets to sealed model versions. The only room that imports lightning."""
