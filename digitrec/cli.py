@@ -1,0 +1,136 @@
+"""The `digitrec` command: options in, one library call, a report out.
+
+Heavy rooms are imported by the command that needs them, so that `digitrec --help` is quick.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from digitrec import __version__
+from digitrec.errors import UsageError
+from digitrec.options import IngestOptions, ScoreOptions, TrainOptions
+from digitrec.terminal import Here, answer, make_app, progress_shown, run_app
+
+Flat = Parameter(name="*")
+"""Spread a model's fields over the command line as options of their own."""
+
+app = make_app("digitrec", "Distributed batch scoring of handwritten digits.", __version__)
+
+
+@app.command
+def fetch(
+    source: Literal["sample", "kaggle", "openml", "idx"],
+    *files: Path,
+    to: Annotated[Path, Parameter(help="folder to write CSV files into")] = Path("data"),
+    context: Here,
+) -> None:
+    """Write CSV files of real digits: a bundled sample, Kaggle's, OpenML's mnist_784, or those in IDX files."""
+    from digitrec.ingest.sources import fetch_idx, fetch_kaggle, fetch_openml, fetch_sample
+    from digitrec.overview import Fetched
+
+    if bool(files) != (source == "idx"):
+        raise UsageError(
+            "`fetch idx` needs the IDX files to convert" if source == "idx" else f"`fetch {source}` takes no files"
+        )
+    simple = {"sample": fetch_sample, "kaggle": fetch_kaggle, "openml": fetch_openml}
+    answer(context, Fetched(tuple(fetch_idx(files, to) if source == "idx" else simple[source](to))))
+
+
+@app.command
+def ingest(
+    *sources: Annotated[str, Parameter(help="CSV files, plain, .gz or .zst")],
+    options: Annotated[IngestOptions, Flat] = IngestOptions(),
+    context: Here,
+) -> None:
+    """Check CSV files row by row and seal what is good as a dataset."""
+    from digitrec.ingest.run import ingest
+
+    if not sources:
+        raise UsageError("`ingest` needs at least one CSV file; see --help")
+    with progress_shown() as progress:
+        report = ingest(context.store, sources, options, threads=context.settings.threads, progress=progress)
+    answer(context, report)
+
+
+@app.command
+def train(*, options: Annotated[TrainOptions, Flat] = TrainOptions(), context: Here) -> None:
+    """Train a perceptron on labelled datasets, seal it, and make it champion if it is better."""
+    from digitrec.training.run import train
+
+    with progress_shown() as progress:
+        report = train(context.store, options, threads=context.settings.threads, progress=progress)
+    answer(context, report)
+
+
+@app.command
+def score(
+    *sources: Annotated[str, Parameter(help="CSV files to ingest first; none: the new files of landing/")],
+    options: Annotated[ScoreOptions, Flat] = ScoreOptions(),
+    dask: Annotated[str | None, Parameter(help="address of a Dask scheduler (DIGITREC_DASK)")] = None,
+    insecure: Annotated[bool, Parameter(negative=(), help="allow tcp:// to another machine, without TLS")] = False,
+    context: Here,
+) -> None:
+    """Classify images on a Dask cluster and publish the predictions.
+
+    With neither source nor dataset it does the night's work: ingests what is new in landing/, and scores every
+    unlabelled dataset that has no predictions yet.
+    """
+    from digitrec.night import gather
+    from digitrec.scoring.run import score
+
+    settings = context.settings if dask is None else context.settings.model_copy(update={"dask": dask})
+    with progress_shown() as progress:
+        gathered = gather(context.store, sources, options, threads=settings.threads, progress=progress)
+        report = score(context.store, gathered.options, settings, insecure=insecure, progress=progress)
+    answer(context, gathered.with_score(report))
+
+
+@app.command
+def verify(*paths: Annotated[Path, Parameter(help="published folders; none: the whole store")], context: Here) -> None:
+    """Hash every file again and prove that every id is there once."""
+    from digitrec.verify import verify
+
+    answer(context, verify(context.store, paths))
+
+
+@app.command(name="list")
+def list_(what: Literal["datasets", "models", "predictions"], *, context: Here) -> None:
+    """What the store holds, newest first."""
+    from digitrec.overview import overview
+
+    answer(context, overview(context.store, what))
+
+
+@app.command
+def promote(version: str, *, context: Here) -> None:
+    """Make a model version the champion."""
+    from digitrec.overview import Promoted
+    from digitrec.store.aliases import promote
+
+    answer(context, Promoted(promote(context.store, version, "asked for")))
+
+
+@app.command
+def rollback(*, context: Here) -> None:
+    """Go back to the champion before this one."""
+    from digitrec.overview import Promoted
+    from digitrec.store.aliases import rollback
+
+    answer(context, Promoted(rollback(context.store)))
+
+
+@app.command
+def doctor(*, context: Here) -> None:
+    """Say what is missing or misconfigured here, and what to do."""
+    from digitrec.doctor import examine
+
+    diagnosis = examine(context.settings)
+    answer(context, diagnosis)
+    diagnosis.raise_if_ill()
+
+
+def main() -> None:
+    """The console script."""
+    run_app(app)

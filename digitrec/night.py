@@ -1,0 +1,62 @@
+"""What `digitrec score` does before it scores: bring in the sources it was given, or whatever is new in landing/.
+
+The stages never import one another; this is where ingest and scoring meet, for the command line and the flow alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from digitrec.ingest.landing import LandingReport, ingest_landing
+from digitrec.ingest.run import IngestReport, ingest
+from digitrec.options import IngestOptions, ScoreOptions
+from digitrec.progress import Progress, silent
+from digitrec.store.layout import Store
+
+if TYPE_CHECKING:
+    from digitrec.scoring.run import ScoreReport
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What was brought in and what was scored."""
+
+    ingested: IngestReport | LandingReport | None
+    scored: "ScoreReport"
+
+    def lines(self) -> list[str]:
+        return (self.ingested.lines() if self.ingested else []) + self.scored.lines()
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was brought in, and the scoring options that follow from it."""
+
+    options: ScoreOptions
+    ingested: IngestReport | LandingReport | None = None
+
+    def with_score(self, report: "ScoreReport") -> Scoring:
+        return Scoring(self.ingested, report)
+
+
+def gather(
+    store: Store,
+    sources: Sequence[str],
+    options: ScoreOptions,
+    *,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> Gathered:
+    """Bring in what is to be scored. Raises what `ingest` raises; a refused file of landing/ stops nobody.
+
+    Sources given: they become one dataset, and that is scored. A dataset named: nothing to bring in. Neither: the
+    night's work, beginning with the new files of landing/.
+    """
+    if sources:
+        asked = IngestOptions(dataset=options.dataset)
+        report = ingest(store, sources, asked, threads=threads, progress=progress)
+        return Gathered(options.model_copy(update={"dataset": report.dataset}), report)
+    if options.dataset:
+        return Gathered(options)
+    landed = ingest_landing(store, retry_refused=options.retry_refused, threads=threads, progress=progress)
+    return Gathered(options, landed)

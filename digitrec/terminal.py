@@ -1,0 +1,197 @@
+"""How a command meets a person: options common to all, progress, reports, and errors as one line with an exit code.
+
+Shared by `digitrec` and the flows' scripts, so that both behave alike.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, NoReturn, Protocol
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.exceptions import ValidationError as RefusedOption
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from digitrec.errors import DigitrecError, Interrupted, StorageFailed, UsageError, explain
+from digitrec.progress import Progress, Step
+from digitrec.settings import Settings, load_settings
+from digitrec.store.layout import Store
+
+LOG_EVERY_S = 5.0
+LOG = logging.getLogger("digitrec")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every command is given: where the store is, the settings, and how to answer."""
+
+    store: Store
+    settings: Settings
+    json: bool = False
+
+
+Here = Annotated[Context, Parameter(parse=False)]
+"""Type of a command's parameter that receives the `Context` instead of an option."""
+
+
+class Report(Protocol):
+    """What a stage returns: a frozen dataclass that can say itself in lines."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def lines(self) -> list[str]: ...
+
+
+def make_app(name: str, help_text: str, version: str) -> App:
+    """An application with the options every command has; register commands on it, then hand it to `run_app`."""
+    app = App(name=name, help=help_text, version=version, default_parameter=Parameter(negative_iterable=()))
+    app.meta.group_parameters = Group("Options of every command", sort_key=9)
+
+    @app.meta.default
+    def launch(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        store: Annotated[
+            str | None, Parameter(help="root folder of all data (DIGITREC_STORE; default ./store)")
+        ] = None,
+        json: Annotated[bool, Parameter(negative=(), help="answer in JSON, for scripts")] = False,
+        debug: Annotated[bool, Parameter(negative=(), help="show traces of errors")] = False,
+    ) -> Any:
+        command, bound, special = app.parse_args(tokens, exit_on_error=False, print_error=False)
+        settings = load_settings(store=store)
+        context = Context(Store.at(settings.store), settings, json)
+        given = {parameter: context for parameter, kind in special.items() if kind is Context}
+        return command(*bound.args, **bound.kwargs, **given)
+
+    return app
+
+
+def run_app(app: App, tokens: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and end the process with the exit code that its outcome has (digitrec/errors.py)."""
+    tokens = list(sys.argv[1:] if tokens is None else tokens)
+    set_up_logging()
+    code = outcome(lambda: app.meta(tokens, exit_on_error=False, print_error=False, result_action="return_value"))
+    if code and "--debug" in tokens:
+        traceback.print_exception(sys.last_value)
+    sys.exit(code)
+
+
+def outcome(command: Callable[[], object]) -> int:
+    """Run `command` and return its exit code; an error is told on stderr in one line and kept in `sys.last_value`."""
+    try:
+        command()
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        sys.last_value = error
+        told = as_digitrec_error(error)
+        if told is None:
+            say(f"error: a bug in digitrec: {type(error).__name__}: {one_line(error)}; --debug shows the trace")
+            return 70
+        say(f"error: {told}")
+        return told.exit_code
+
+
+def as_digitrec_error(error: BaseException) -> DigitrecError | None:
+    """The error as one of ours, or None if it is a bug."""
+    if isinstance(error, DigitrecError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("interrupted; nothing half-done is visible, the same command goes on")
+    if isinstance(error, CycloptsError):
+        return UsageError(refusal(error))
+    if isinstance(error, OSError) and error.errno:
+        return StorageFailed(explain(error, "use"))
+    return None
+
+
+def refusal(error: CycloptsError) -> str:
+    """What was wrong with the command line, in one line that ends with where to look."""
+    cause = error.__cause__
+    if isinstance(error, RefusedOption) and cause is not None and hasattr(cause, "errors"):
+        first = cause.errors()[0]
+        option = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        return f"{option} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}; see --help"
+    return f"{one_line(error).rstrip('.')}; see --help"
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def say(line: str) -> None:
+    """One line for the person, on stderr, where it cannot be mistaken for the answer."""
+    sys.stderr.write(line + "\n")
+
+
+def answer(context: Context, report: Report) -> None:
+    """Print what a command found: lines for a person, or one JSON object for a script."""
+    text = json.dumps(asdict(report), sort_keys=True, default=str) if context.json else "\n".join(report.lines())
+    sys.stdout.write(text + "\n")
+
+
+def set_up_logging() -> None:
+    """Send the library's log to stderr: coloured on a terminal, plain lines with times elsewhere."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        handler: logging.Handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%X")
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    LOG.handlers[:] = [handler]
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
+
+
+@contextmanager
+def progress_shown() -> Iterator[Progress]:
+    """Progress as bars on a terminal, as a log line every few seconds otherwise."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield logged_progress()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bars(*columns, TextColumn("{task.fields[facts]}"), console=console, transient=True) as bars:
+        yield bar_progress(bars)
+
+
+def bar_progress(bars: Bars) -> Progress:
+    """A bar for each stage, made when the stage first speaks."""
+    tasks: dict[str, Any] = {}
+
+    def show(step: Step) -> None:
+        if step.stage not in tasks:
+            tasks[step.stage] = bars.add_task(step.stage, total=step.total, facts="")
+        bars.update(tasks[step.stage], completed=step.done, total=step.total, facts=facts_of(step))
+
+    return show
+
+
+def logged_progress() -> Progress:
+    """A log line at most every `LOG_EVERY_S` seconds, and none for what is done sooner."""
+    last = time.monotonic()
+
+    def show(step: Step) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LOG_EVERY_S:
+            last = time.monotonic()
+            share = f" ({step.done / step.total:.0%})" if step.total else ""
+            LOG.info("%s: %s %s%s %s", step.stage, f"{step.done:,.0f}", step.unit, share, facts_of(step))
+
+    return show
+
+
+def facts_of(step: Step) -> str:
+    return ", ".join(f"{name} {value}" for name, value in step.facts.items())
