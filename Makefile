@@ -1,0 +1,46 @@
+# make demo   the whole way on real digits      make test   the tests
+# make check  ruff, mypy, the import rule        make bench  every figure in the README
+# make soak   hours of faults and fuzzing        make clean  remove what make made
+PYTHON ?= python3.11
+STORE  ?= demo/store
+BIN    := .venv/bin
+SETUP  := .venv/.complete
+
+.PHONY: demo test check bench soak clean setup
+.DEFAULT_GOAL := demo
+
+# One stamp, renewed only when the requirements change: a second run of any target does not install anything.
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(SETUP)
+
+demo: $(SETUP)
+	$(BIN)/digitrec fetch sample --to demo/data
+	$(BIN)/digitrec --store $(STORE) ingest demo/data/train.csv
+	$(BIN)/digitrec --store $(STORE) train --preset quick --promote
+	$(BIN)/digitrec --store $(STORE) score demo/data/test.csv
+	$(BIN)/digitrec --store $(STORE) verify
+	@$(BIN)/python bench/answers.py demo/data/answers.csv $(STORE)
+	@echo "Everything lies under $(STORE): datasets/, models/, predictions/."
+
+test: $(SETUP)
+	$(BIN)/pytest
+
+check: $(SETUP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_import_rule.py
+
+bench: $(SETUP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	for bench in bench/ingest.py; do $(BIN)/python $$bench || exit 1; done
+
+soak: $(SETUP)
+	$(BIN)/pytest -m soak --timeout 0
+
+clean:
+	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

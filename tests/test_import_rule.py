@@ -1,0 +1,60 @@
+"""The rooms import one another only as ARCHITECTURE.md says. Each case runs in a fresh interpreter."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("prefect", "pytorch_lightning", "torch", "distributed", "pandas")
+STAGES = ("digitrec.ingest", "digitrec.training", "digitrec.scoring")
+
+MODULES_AFTER = """
+import importlib, pkgutil, sys
+room = importlib.import_module({room!r})
+for module in pkgutil.walk_packages(getattr(room, "__path__", []), {room!r} + "."):
+    importlib.import_module(module.name)
+print("\\n".join(sys.modules))
+"""
+
+
+def modules_after_importing(room: str) -> set[str]:
+    """Everything loaded once `room` and all modules in it are imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", MODULES_AFTER.format(room=room)], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("digitrec.contract", {*HEAVY, *STAGES, "digitrec.store"}),
+        ("digitrec.errors", {*HEAVY, *STAGES, "numpy", "pyarrow", "digitrec.store"}),
+        ("digitrec.settings", {*HEAVY, *STAGES, "numpy", "pyarrow", "digitrec.store"}),
+        ("digitrec.store", {*HEAVY, *STAGES, "digitrec.network"}),
+        ("digitrec.network", {"prefect", "pytorch_lightning", "distributed", *STAGES}),
+        ("digitrec.ingest", {"prefect", "pytorch_lightning", "torch", "distributed", *STAGES[1:]}),
+        ("digitrec.training", {"prefect", "distributed", "digitrec.ingest", "digitrec.scoring"}),
+        ("digitrec.scoring", {"prefect", "pytorch_lightning", "digitrec.ingest", "digitrec.training"}),
+        ("digitrec.verify", {"prefect", "pytorch_lightning", "distributed", "digitrec.ingest", "digitrec.training"}),
+        ("digitrec.cli", {*HEAVY, *STAGES}),
+    ],
+)
+def test_a_room_imports_only_what_the_rule_allows(room: str, forbidden: set[str]) -> None:
+    """Loading a whole room loads none of the packages and rooms that it must not know."""
+    assert not modules_after_importing(room) & forbidden
+
+
+def test_the_package_itself_is_light() -> None:
+    """`import digitrec` loads neither torch nor pandas nor pyarrow; public names come when first used."""
+    code = "import digitrec, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {*HEAVY, "numpy", "pyarrow"}
+
+
+def test_public_names_resolve() -> None:
+    """Everything in `digitrec.__all__` is there, and an unknown name is an AttributeError."""
+    import digitrec
+
+    assert all(hasattr(digitrec, name) for name in digitrec.__all__)
+    assert not hasattr(digitrec, "nothing_of_this_name")
