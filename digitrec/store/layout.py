@@ -11,13 +11,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from digitrec.errors import Misconfigured, UsageError
 
-NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MANIFEST = "manifest.json"
 
 
 def check_name(name: str, what: str = "dataset") -> str:
     """Return `name` if it may name a folder, else raise `UsageError`."""
-    if not NAME.match(name):
+    if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no {what} name: expected 1 to 64 of a-z 0-9 _ -, the first a letter or digit")
     return name
 

@@ -1,0 +1,22 @@
+"""What every room's tests share: an empty store, and an environment that is not the developer's."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from digitrec.store.layout import Store
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No `DIGITREC_*` variable and no `.env` of the developer's reaches a test."""
+    for name in [name for name in os.environ if name.startswith("DIGITREC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store in a fresh folder."""
+    return Store.at(tmp_path / "store")
