@@ -53,7 +53,13 @@ class Report(Protocol):
 
 def make_app(name: str, help_text: str, version: str) -> App:
     """An application with the options every command has; register commands on it, then hand it to `run_app`."""
-    app = App(name=name, help=help_text, version=version, default_parameter=Parameter(negative_iterable=()))
+    app = App(
+        name=name,
+        help=help_text,
+        version=version,
+        default_parameter=Parameter(negative_iterable=()),
+    )
+    app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False  # `outcome` says how to go on
     app.meta.group_parameters = Group("Options of every command", sort_key=9)
 
     @app.meta.default

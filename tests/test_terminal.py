@@ -1,0 +1,170 @@
+"""Whatever happens, a person gets one line and a script gets the right exit code."""
+
+import errno
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from cyclopts import Parameter
+
+from digitrec import errors
+from digitrec.options import TrainOptions
+from digitrec.progress import Step
+from digitrec.terminal import LOG, Here, answer, logged_progress, make_app, progress_shown, run_app
+
+LEAVES = [
+    errors.UsageError, errors.BadData, errors.NoInput, errors.Unavailable, errors.ComputationFailed,
+    errors.AlreadyPublished, errors.StorageFailed, errors.Corrupt, errors.TryAgain, errors.Misconfigured,
+    errors.Interrupted,
+]  # fmt: skip
+
+
+def run(capsys: pytest.CaptureFixture[str], *tokens: str, raises: BaseException | None = None) -> tuple[int, str, str]:
+    """Run a small application; `raises` is what its command `fail` raises. Returns exit code, stdout, stderr."""
+    app = make_app("small", "An application.", "1.2.3")
+
+    @app.command
+    def fail(*, context: Here) -> None:
+        if raises is not None:
+            raise raises
+
+    @app.command
+    def train(*, options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(), context: Here) -> None:
+        answer(context, Told(options.seed, context.store.url))
+
+    with pytest.raises(SystemExit) as ended:
+        run_app(app, list(tokens))
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+@dataclass(frozen=True)
+class Told:
+    seed: int
+    store: str
+
+    def lines(self) -> list[str]:
+        return [f"seed {self.seed}", f"in {self.store}"]
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_each_error_ends_with_its_code_and_one_line(
+    kind: type[errors.DigitrecError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No trace; the message as it was raised, after `error:`."""
+    assert run(capsys, "fail", raises=kind("what, where; do this")) == (
+        kind.exit_code,
+        "",
+        "error: what, where; do this\n",
+    )
+
+
+def test_the_codes_are_the_bsd_ones() -> None:
+    """sysexits.h, and 130 for an interrupt."""
+    assert {kind.exit_code for kind in LEAVES} == {64, 65, 66, 69, 70, 73, 74, 75, 78, 130}
+
+
+def test_only_passing_troubles_are_worth_a_retry() -> None:
+    """Storage, network and a moving source may pass; bad data never does."""
+    assert {kind.__name__ for kind in LEAVES if kind.transient} == {"Unavailable", "StorageFailed", "TryAgain"}
+
+
+def test_a_bug_is_called_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unforeseen exception: exit 70, its type and text in one line, and how to see more."""
+    code, _, err = run(capsys, "fail", raises=ZeroDivisionError("a\nb"))
+    assert (code, err) == (70, "error: a bug in digitrec: ZeroDivisionError: a b; --debug shows the trace\n")
+
+
+def test_debug_shows_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    """--debug adds where it happened."""
+    _, _, err = run(capsys, "fail", "--debug", raises=errors.BadData("wrong"))
+    assert "Traceback" in err
+    assert err.startswith("error: wrong\n")
+
+
+def test_the_operating_system_refusing_is_a_storage_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    """An OSError that nobody foresaw is still told with file, reason and remedy."""
+    error = PermissionError(errno.EACCES, "Permission denied", "/there/file")
+    assert run(capsys, "fail", raises=error)[0::2] == (
+        74, "error: cannot use /there/file: Permission denied; check the permissions\n",
+    )  # fmt: skip
+
+
+def test_an_interrupt_says_that_the_command_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C: exit 130."""
+    code, _, err = run(capsys, "fail", raises=KeyboardInterrupt())
+    assert code == 130
+    assert "the same command goes on" in err
+
+
+@pytest.mark.parametrize(
+    ("tokens", "word"),
+    [
+        (["nonsense"], "nonsense"),
+        (["train", "--nonsense"], "--nonsense"),
+        (["train", "--seed", "-1"], "--seed -1: input should be greater than or equal to 0"),
+        (["train", "--preset", "huge"], "--preset huge: input should be 'quick', 'default' or 'best'"),
+        (["train", "surplus"], "surplus"),
+    ],
+)
+def test_a_wrong_command_line_is_quoted(tokens: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 64, one line that quotes what was wrong and points to --help."""
+    code, out, err = run(capsys, *tokens)
+    assert (code, out, err.count("\n")) == (64, "", 1)
+    assert word in err
+    assert err.endswith("see --help\n")
+
+
+def test_a_wrong_setting_names_its_variable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 78: the variable, what it holds, what was expected."""
+    monkeypatch.setenv("DIGITREC_THREADS", "many")
+    code, _, err = run(capsys, "train")
+    assert code == 78
+    assert err.startswith("error: DIGITREC_THREADS is 'many': ")
+
+
+def test_option_before_variable_before_file_before_default(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The store: --store, then DIGITREC_STORE, then .env, then ./store."""
+    assert f"in {tmp_path}/store\n" in run(capsys, "train")[1]
+    (tmp_path / ".env").write_text("DIGITREC_STORE=from-file\n")
+    assert f"in {tmp_path}/from-file\n" in run(capsys, "train")[1]
+    monkeypatch.setenv("DIGITREC_STORE", "from-variable")
+    assert f"in {tmp_path}/from-variable\n" in run(capsys, "train")[1]
+    assert "in /from/option\n" in run(capsys, "train", "--store", "/from/option")[1]
+
+
+def test_scripts_get_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """--json: one object on stdout with every field of the report."""
+    _, out, _ = run(capsys, "train", "--seed", "3", "--json", "--store", "/s")
+    assert json.loads(out) == {"seed": 3, "store": "/s"}
+
+
+def test_progress_off_a_terminal_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A log line every few seconds, none for what is done at once."""
+    now = [0.0]
+    monkeypatch.setattr("digitrec.terminal.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(LOG, "propagate", True)
+    monkeypatch.setattr(LOG, "handlers", [])
+    with caplog.at_level(logging.INFO, "digitrec"):
+        show = logged_progress()
+        for second in range(12):
+            now[0] = float(second)
+            show(Step("ingest", second * 10, 120, "bytes", {"rejects": "0"}))
+    assert [record.getMessage() for record in caplog.records] == [
+        "ingest: 50 bytes (42%) rejects 0", "ingest: 100 bytes (83%) rejects 0",
+    ]  # fmt: skip
+
+
+def test_progress_can_be_shown_anywhere() -> None:
+    """Without a terminal, showing progress does nothing harmful."""
+    with progress_shown() as show:
+        show(Step("train", 1, None, "epochs"))
