@@ -1,0 +1,222 @@
+"""The Dask cluster: our own on the loopback, a thread or processes by the size of the job, or yours by address."""
+
+import importlib.metadata
+import ipaddress
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import dask
+from distributed import Client, LocalCluster, Security
+
+from digitrec.errors import Misconfigured, Unavailable
+from digitrec.settings import Settings
+
+LOG = logging.getLogger("digitrec.scoring")
+IN_PROCESS_ROWS = 64 * 1024
+"""Up to here a job is done before worker processes would have imported torch."""
+CONNECT_TIMEOUT_S = 20.0
+CLOSE_TIMEOUT_S = 3.0
+COMPARED = ("digitrec", "dask", "distributed", "torch", "numpy", "pyarrow")
+"""Packages whose versions must be the same here and on every worker of an outside cluster."""
+LOCAL_CONFIG = {
+    "distributed.scheduler.allowed-failures": 2,
+    # A worker that is stopped or cut off is given up, and its partition done elsewhere, after a minute instead of five.
+    "distributed.scheduler.worker-ttl": "60 seconds",
+}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connected cluster. `slots`: partitions computed at a time; `threads`: cores for each, None: as the workers were
+    started; `isolated`: a partition may kill its worker without killing us."""
+
+    client: Client
+    address: str
+    slots: int
+    threads: int | None
+    isolated: bool
+
+
+@contextmanager
+def connect(
+    settings: Settings, *, rows: int, partitions: int, insecure: bool = False, processes: bool | None = None
+) -> Iterator[Cluster]:
+    """A cluster fit for a job of so many rows and partitions; closed quietly however the block ends.
+
+    `processes`: whether our own workers are processes; None: by the size of the job. Raises `Misconfigured` for an
+    address that must not be used like this, `Unavailable` if the cluster does not answer or does not fit.
+    """
+    quiet()
+    if settings.dask:
+        with outside(settings.dask, settings, insecure) as cluster:
+            yield cluster
+    elif processes or (processes is None and rows > IN_PROCESS_ROWS):
+        with own_processes(settings.threads, partitions) as cluster:
+            yield cluster
+    else:
+        with own_thread(settings.threads) as cluster:
+            yield cluster
+
+
+def quiet() -> None:
+    """Dask's own log only from WARNING on. What it says of lost connections we say ourselves, once."""
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
+    """Worker processes on 127.0.0.1, as many as cores and partitions allow; all cores are shared among them."""
+    workers = max(1, min(cores, partitions))
+    with dask.config.set(LOCAL_CONFIG):
+        local = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+        )
+    with closing(local), open_client(local) as client:
+        LOG.info("local cluster: %d worker processes, dashboard %s", workers, local.dashboard_link)
+        yield Cluster(client, local.scheduler_address, workers, cores // workers, isolated=True)
+
+
+@contextmanager
+def own_thread(cores: int) -> Iterator[Cluster]:
+    """One worker inside this process, all cores on one batch: nothing to start, torch is imported once."""
+    local = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0)
+    with closing(local), open_client(local) as client:
+        yield Cluster(client, local.scheduler_address, 1, cores, isolated=False)
+
+
+@contextmanager
+def outside(address: str, settings: Settings, insecure: bool) -> Iterator[Cluster]:
+    """Somebody else's cluster: reached within a time limit, with the same packages on every worker."""
+    security = security_for(address, settings, insecure)
+    client = within(
+        CONNECT_TIMEOUT_S,
+        lambda: Client(address, security=security, timeout=CONNECT_TIMEOUT_S, set_as_default=False),
+        f"cannot reach the Dask scheduler at {address}",
+    )
+    try:
+        check_workers(client, address)
+        slots = sum(client.nthreads().values())
+        LOG.info("Dask cluster %s: %d threads, dashboard %s", address, slots, client.dashboard_link)
+        yield Cluster(client, address, slots, None, isolated=True)
+    finally:
+        client.close(timeout=CLOSE_TIMEOUT_S)
+
+
+@contextmanager
+def closing(local: LocalCluster) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        local.close(timeout=CLOSE_TIMEOUT_S)
+
+
+@contextmanager
+def open_client(local: LocalCluster) -> Iterator[Client]:
+    client = Client(local, set_as_default=False)
+    try:
+        yield client
+    finally:
+        client.close(timeout=CLOSE_TIMEOUT_S)
+
+
+def security_for(address: str, settings: Settings, insecure: bool) -> Security | None:
+    """TLS for `tls://`, nothing for `tcp://` on the loopback; `Misconfigured` for what would be open or unusable."""
+    url = urlsplit(address if "://" in address else f"tcp://{address}")
+    if url.scheme == "tls":
+        return Security(
+            tls_ca_file=pem(settings.dask_tls_ca, "DIGITREC_DASK_TLS_CA"),
+            tls_client_cert=pem(settings.dask_tls_cert, "DIGITREC_DASK_TLS_CERT"),
+            tls_client_key=pem(settings.dask_tls_key, "DIGITREC_DASK_TLS_KEY"),
+            require_encryption=True,
+        )
+    if url.scheme != "tcp" or not url.hostname:
+        raise Misconfigured(f"--dask {address}: expected tls://HOST:PORT, or tcp://HOST:PORT on this machine")
+    if not is_loopback(url.hostname) and not insecure:
+        raise Misconfigured(
+            f"--dask {address}: whoever reaches that port can run code there; use tls:// with DIGITREC_DASK_TLS_CA, "
+            "_CERT and _KEY, or say --insecure"
+        )
+    return None
+
+
+def pem(path: str | None, variable: str) -> str:
+    """A TLS file that exists. Raises `Misconfigured`, naming the variable."""
+    if not path:
+        raise Misconfigured(f"tls:// needs {variable}: the path of a PEM file")
+    if not Path(path).is_file():
+        raise Misconfigured(f"{variable} is {path}: there is no such file")
+    return path
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_workers(client: Client, address: str) -> None:
+    """Raise `Unavailable` unless there are workers, and each runs the packages that run here, in the same versions."""
+    within(
+        CONNECT_TIMEOUT_S,
+        lambda: client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S),
+        f"the Dask scheduler at {address} has no workers",
+    )
+    here = installed_versions()
+    there = within(
+        CONNECT_TIMEOUT_S, lambda: client.run(installed_versions), f"the workers at {address} cannot run digitrec"
+    )
+    for worker, versions in sorted(there.items()):
+        if versions != here:
+            raise Unavailable(f"worker {worker} has {listed(versions)}; here are {listed(here)}; install the same")
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that decide what a part looks like; asked of their metadata, nothing is imported."""
+    return {package: installed_version(package) for package in COMPARED}
+
+
+def installed_version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{package} {version}" for package, version in versions.items())
+
+
+def within(limit_s: float, call: Callable[[], T], failure: str) -> T:
+    """The result of `call`, or `Unavailable` after `limit_s`: Dask's own time limits do not cover a silent TLS peer.
+
+    The call runs in a daemon thread, which a call that never returns leaves behind.
+    """
+    answer: list[T] = []
+    problem: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            answer.append(call())
+        except Exception as error:
+            problem.append(error)
+
+    asker = threading.Thread(target=ask, daemon=True)
+    asker.start()
+    asker.join(limit_s)
+    if answer:
+        return answer[0]
+    why = " ".join(str(problem[0]).split()) if problem else f"no answer in {limit_s:g} s"
+    raise Unavailable(f"{failure}: {why}") from (problem[0] if problem else None)

@@ -1,0 +1,78 @@
+"""The arithmetic: a published model version as a function of a batch. The only module of scoring that imports torch."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from digitrec.errors import Corrupt, storage_errors
+from digitrec.network import SCALE, Architecture, Perceptron, load_network
+from digitrec.options import Precision
+from digitrec.scoring.predict import Network
+from digitrec.store.layout import Store, model_folder
+from digitrec.store.manifest import Manifest, check_file, read_manifest
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network ready to classify, and the temperature that calibrates it."""
+
+    network: Network
+    temperature: float
+
+
+@lru_cache(maxsize=4)
+def load_engine(store: Store, version: str, digest: str, precision: Precision, threads: int | None) -> Engine:
+    """Load a model version, once a process, every byte checked against the manifest whose digest is given.
+
+    `threads`: cores for one batch; None leaves what the worker was started with. Raises `Corrupt`, naming the file.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    manifest = read_manifest(store, model_folder(version))
+    if manifest.digest != digest:
+        raise Corrupt(f"the manifest of model {version} in {store.url} changed while scoring; run it again")
+    card = json.loads(read_checked(store, manifest, "card.json"))
+    network = load_network(
+        Architecture.from_json(card["architecture"]), read_checked(store, manifest, "weights.safetensors")
+    )
+    return Engine(IN_PRECISION[precision](network), float(card["temperature"]))
+
+
+def read_checked(store: Store, manifest: Manifest, name: str) -> bytes:
+    """The bytes of one of the model's files. Raises `Corrupt` if they are not the manifest's."""
+    file = manifest.file(name)
+    check_file(store, file)
+    with storage_errors("read"):
+        return Path(store.full(file.path)).read_bytes()
+
+
+def in_fp32(network: Perceptron) -> Network:
+    """The network as it was trained."""
+
+    @torch.inference_mode()
+    def logits(images: np.ndarray) -> np.ndarray:
+        answer: np.ndarray = network(torch.tensor(images)).numpy()  # [n, 10]
+        return answer
+
+    return logits
+
+
+def in_bf16(network: Perceptron) -> Network:
+    """Weights and activations in bfloat16: faster where the processor has it, about three digits of precision."""
+    layers = network.layers.bfloat16()
+
+    @torch.inference_mode()
+    def logits(images: np.ndarray) -> np.ndarray:
+        scaled = (torch.tensor(images).float() * SCALE).bfloat16()  # [n, 784]
+        answer: np.ndarray = layers(scaled).float().numpy()  # [n, 10]
+        return answer
+
+    return logits
+
+
+IN_PRECISION: dict[Precision, Callable[[Perceptron], Network]] = {"fp32": in_fp32, "bf16": in_bf16}

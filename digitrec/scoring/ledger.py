@@ -1,0 +1,212 @@
+"""The state of a run: what each dataset has, what it still lacks, and what became of it."""
+
+import logging
+import platform
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from digitrec.contract import FORMAT
+from digitrec.errors import DigitrecError
+from digitrec.progress import Progress, Step
+from digitrec.scoring.cluster import installed_versions
+from digitrec.scoring.job import RUNS, Job, find_published, publish_job, tidy
+from digitrec.scoring.partition import Outcome, peak_bytes
+from digitrec.scoring.plan import partitions
+from digitrec.scoring.receipts import Cost, Receipt, find_receipt, receipt_path
+from digitrec.scoring.submission import SUBMISSION
+from digitrec.scoring.window import Task
+from digitrec.store.commit import write_replacing
+from digitrec.store.manifest import Manifest, canonical
+
+LOG = logging.getLogger("digitrec.scoring")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Published predictions of a dataset. `folder`, `submission`: full paths; `already`: not by this run."""
+
+    dataset: str
+    version: str
+    variant: str
+    folder: str
+    submission: str
+    rows: int
+    unsure: int
+    already: bool
+    seconds: float
+
+    def lines(self) -> list[str]:
+        done = "already published" if self.already else f"scored in {self.seconds:.1f} s"
+        share = f" ({self.unsure / self.rows:.1%})" if self.rows else ""
+        counts = f"{self.rows:,} rows, {self.unsure:,} unsure{share}"
+        return [
+            f"{self.dataset}: {done} with {self.version}.{self.variant}: {counts}",
+            f"  predictions: {self.folder}",
+            f"  submission:  {self.submission}",
+        ]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A dataset whose predictions are not published, and why."""
+
+    dataset: str
+    error: DigitrecError
+
+
+@dataclass
+class Account:
+    """What one job has so far. `resumed`: partitions that an earlier run had finished."""
+
+    job: Job
+    began: float = field(default_factory=time.monotonic)
+    receipts: dict[int, Receipt] = field(default_factory=dict)
+    costs: list[Cost] = field(default_factory=list)
+    rows: int = 0
+    resumed: int = 0
+
+    def keep(self, receipt: Receipt, cost: Cost | None) -> None:
+        self.receipts[receipt.index] = receipt
+        self.rows += receipt.file.rows
+        if cost:
+            self.costs.append(cost)
+        else:
+            self.resumed += 1
+
+    def in_order(self) -> list[Receipt]:
+        return [self.receipts[index] for index in sorted(self.receipts)]
+
+
+class Ledger:
+    """Every job is open until it is in `scored` or `failures`. `done`, `total`: rows, over the jobs of this run."""
+
+    def __init__(self, jobs: Iterable[Job], progress: Progress) -> None:
+        self.progress = progress
+        self.scored: list[Scored] = []
+        self.failures: list[Failure] = []
+        self.open: dict[str, Account] = {}
+        for job in jobs:
+            self.enter(job)
+        self.began = time.monotonic()
+        self.total = sum(account.job.rows for account in self.open.values())
+        self.done = 0
+        self.unsure = 0
+
+    def enter(self, job: Job) -> None:
+        """Open an account, unless the work was done before, or something else stands in its place."""
+        account = Account(job)
+        try:
+            there = find_published(job)
+            if there is None:
+                self.open[job.work.folder] = account
+            else:
+                self.settle(account, there, already=True)
+        except DigitrecError as error:
+            self.fail(account, error)
+
+    def tasks(self) -> Iterator[Task]:
+        """What is still to be computed, lazily; receipts of earlier runs are taken as they are met."""
+        for account in list(self.open.values()):
+            try:
+                yield from self.tasks_of(account)
+            except DigitrecError as error:
+                self.fail(account, error)
+
+    def tasks_of(self, account: Account) -> Iterator[Task]:
+        job = account.job
+        for partition in partitions(job.dataset):
+            if job.work.folder not in self.open:
+                return
+            if receipt := find_receipt(job.work, partition):
+                self.keep(account, receipt, None)
+            else:
+                yield Task(job.work, partition)
+        if job.rows == 0:
+            self.publish(account)
+
+    def record(self, task: Task, outcome: Outcome) -> None:
+        """Take what became of a task. Once its dataset has failed, it is kept for the next run only."""
+        account = self.open.get(task.work.folder)
+        if isinstance(outcome, DigitrecError):
+            LOG.error("%s failed: %s", task, outcome)
+            if account:
+                self.fail(account, outcome)
+        elif account:
+            self.keep(account, outcome.receipt, outcome.cost)
+
+    def keep(self, account: Account, receipt: Receipt, cost: Cost | None) -> None:
+        account.keep(receipt, cost)
+        self.done += receipt.file.rows
+        self.unsure += receipt.unsure
+        self.tell()
+        if account.rows == account.job.rows:
+            self.publish(account)
+
+    def publish(self, account: Account) -> None:
+        """A dataset is complete: prove it, publish it, and write down what it took."""
+        job = account.job
+        try:
+            manifest, created = publish_job(job, account.in_order())
+            for partition in partitions(job.dataset):
+                Path(job.work.store.full(receipt_path(job.work, partition))).unlink(missing_ok=True)
+            self.settle(account, manifest, already=not created)
+        except DigitrecError as error:
+            self.fail(account, error)
+
+    def settle(self, account: Account, manifest: Manifest, *, already: bool) -> None:
+        """The predictions stand: derive `submission.csv` and close the account."""
+        job = account.job
+        tidy(job, manifest)
+        seconds = time.monotonic() - account.began
+        if not already:
+            note_run(account, seconds)
+        work = job.work
+        folder = work.store.full(work.folder)
+        rows, unsure, variant = manifest.rows, int(manifest.facts["unsure"]), str(job.asked["variant"])
+        scored = Scored(
+            job.name, work.model, variant, folder, f"{folder}/{SUBMISSION}", rows, unsure, already, round(seconds, 3)
+        )
+        self.open.pop(work.folder, None)
+        self.scored.append(scored)
+        LOG.info("%s %s: %d rows", "already published:" if already else "published", folder, rows)
+
+    def fail(self, account: Account, error: DigitrecError) -> None:
+        """Close an account without predictions; unless another run published the same in the meantime."""
+        self.open.pop(account.job.work.folder, None)
+        with suppress(DigitrecError):
+            if there := find_published(account.job):
+                self.settle(account, there, already=True)
+                return
+        self.failures.append(Failure(account.job.name, error))
+
+    def tell(self) -> None:
+        """Say how far the run is."""
+        rate = self.done / max(time.monotonic() - self.began, 1e-9)
+        facts = {"rows/s": f"{rate:,.0f}", "unsure": f"{self.unsure / max(self.done, 1):.1%}"}
+        self.progress(Step("score", self.done, self.total, "rows", facts))
+
+
+def note_run(account: Account, seconds: float) -> None:
+    """`runs/<uuid>.json`: everything about this run that another run of the same request would not repeat."""
+    costs, rows = account.costs, account.rows
+    body = {
+        "format": FORMAT,
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "seconds": round(seconds, 3),
+        "rows": rows,
+        "rows_per_s": round(rows / seconds) if seconds else 0,
+        "partitions": len(account.receipts),
+        "resumed_partitions": account.resumed,
+        "worker_seconds": round(sum(cost.seconds for cost in costs), 3),
+        "cpu_s_per_million_rows": round(sum(cost.cpu_s for cost in costs) / rows * 1e6, 3) if costs else None,
+        "peak_bytes": {"worker": max((cost.peak_bytes for cost in costs), default=0), "driver": peak_bytes()},
+        "versions": installed_versions(),
+    }
+    path = f"{account.job.work.folder}/{RUNS}/{uuid.uuid4().hex}.json"
+    write_replacing(account.job.work.store, path, (canonical(body, indent=1) + "\n").encode())

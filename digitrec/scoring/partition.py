@@ -1,0 +1,177 @@
+"""One partition: read → predict → write → receipt. What a worker runs; what it returns is small, pixels stay here.
+
+An error that the world causes (damaged bytes, a full disk) is returned, not raised: it is a result, told once by the
+driver with the partition's name. What is raised is a bug.
+"""
+
+import os
+import resource
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from digitrec.contract import CLASSES, ids_digest, predictions_schema
+from digitrec.errors import Corrupt, DigitrecError, storage_errors
+from digitrec.scoring.plan import Partition
+from digitrec.scoring.predict import Predictions, predict
+from digitrec.scoring.receipts import Cost, Receipt, Work, attempts_folder, leave_receipt
+from digitrec.store.commit import make_folder, settle, sha256_of
+from digitrec.store.layout import digest_name
+from digitrec.store.manifest import File, RowGroup
+from digitrec.store.reading import images_of, open_verified
+
+COMPRESSION = "zstd"
+COMPRESSION_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished partition, and what it took."""
+
+    receipt: Receipt
+    cost: Cost
+
+
+Outcome = Done | DigitrecError
+
+
+def score_partition(work: Work, partition: Partition, threads: int | None = None) -> Outcome:
+    """Score one partition and leave its part and receipt in the store. `threads`: cores for one batch, None: as set.
+
+    Doing it twice, or in two places at once, is harmless: the part has its digest in its name.
+    """
+    began, began_cpu = time.perf_counter(), cpu_seconds(threads)
+    try:
+        receipt = make_part(work, partition, threads)
+        leave_receipt(work, partition, receipt)
+    except DigitrecError as error:
+        return error
+    cost = Cost(time.perf_counter() - began, cpu_seconds(threads) - began_cpu, peak_bytes())
+    return Done(receipt, cost)
+
+
+def make_part(work: Work, partition: Partition, threads: int | None) -> Receipt:
+    """Write the part under a name of its own, sync and hash it, and give it the name that carries its digest."""
+    from digitrec.scoring.engine import load_engine  # torch takes seconds to import: only where it computes
+
+    engine = load_engine(work.store, work.model, work.model_digest, work.precision, threads)
+    tally = Tally()
+    with attempt(work, partition) as (file, staged):
+        with pq.ParquetWriter(
+            file,
+            part_schema(work),
+            compression=COMPRESSION,
+            compression_level=COMPRESSION_LEVEL,
+            write_page_checksum=True,
+        ) as writer:
+            for rows in read_groups(work, partition):
+                predictions = predict(engine.network, images_of(rows["image"]), temperature=engine.temperature)
+                writer.write_table(part_table(work, rows, predictions), row_group_size=max(1, rows.num_rows))
+                tally.add(predictions, work.unsure_below)
+        file.flush()
+        os.fsync(file.fileno())
+        part = settled(work, partition, staged)
+    return Receipt(partition.index, part, tally.unsure, tuple(tally.labels.tolist()))
+
+
+@contextmanager
+def attempt(work: Work, partition: Partition) -> Iterator[tuple[BinaryIO, str]]:
+    """An open file under a name nobody else uses, and that store-relative name; removed however this ends."""
+    with storage_errors("write a part to"):
+        folder = make_folder(work.store, attempts_folder(work))
+        name = f"{partition.index:05d}-{uuid.uuid4().hex}.tmp"
+        try:
+            with open(f"{folder}/{name}", "xb") as file:
+                yield file, f"{attempts_folder(work)}/{name}"
+        finally:
+            Path(f"{folder}/{name}").unlink(missing_ok=True)
+
+
+def settled(work: Work, partition: Partition, staged: str) -> File:
+    """Move a synced part to its final name and describe it."""
+    full = Path(work.store.full(staged))
+    size, digest = full.stat().st_size, sha256_of(full)
+    path = f"{work.folder}/{digest_name('part', partition.index, digest)}"
+    settle(work.store, staged, path, digest)
+    return File(path, partition.rows, size, digest, partition.groups)
+
+
+def read_groups(work: Work, partition: Partition) -> Iterator[pa.Table]:
+    """The partition's row groups, one at a time, each checked against the manifest.
+
+    Raises `Corrupt`, naming the shard, if its bytes, rows or ids are not the ones that were sealed.
+    """
+    columns = ["image_id", *(["key"] if work.keyed else []), "image"]
+    full = work.store.full(partition.shard.path)
+    with open_verified(work.store, partition.shard) as shard:
+        for place, expected in enumerate(partition.groups, start=partition.first_group):
+            try:
+                rows = shard.read_row_group(place, columns=columns, use_threads=False)
+            except (pa.ArrowException, OSError) as error:
+                raise Corrupt(f"{full} cannot be read at row group {place}: {error}") from error
+            if row_group_of(rows) != expected or not ascending(rows):
+                raise Corrupt(f"{full}: the ids of row group {place} are not those its manifest names, going up")
+            yield rows
+
+
+def row_group_of(rows: pa.Table) -> RowGroup:
+    """What a manifest says of a run of rows, computed from the rows."""
+    ids = rows["image_id"].to_numpy()
+    return RowGroup(len(ids), int(ids[0]), int(ids[-1]), ids_digest(ids))
+
+
+def ascending(rows: pa.Table) -> bool:
+    return bool((np.diff(rows["image_id"].to_numpy()) > 0).all())
+
+
+def part_schema(work: Work) -> pa.Schema:
+    """The part's columns; whose predictions they are stands in the file's metadata."""
+    schema = predictions_schema(keyed=work.keyed, probabilities=work.probabilities)
+    return schema.with_metadata({"digitrec.dataset": work.dataset_digest, "digitrec.model": work.model_digest})
+
+
+def part_table(work: Work, rows: pa.Table, predictions: Predictions) -> pa.Table:
+    """One row group of a part: the ids (and keys) as they were read, and what the network says."""
+    columns: dict[str, pa.Array | pa.ChunkedArray | np.ndarray] = {
+        "image_id": rows["image_id"],
+        "label": predictions.label,
+        "confidence": predictions.confidence,
+        "runner_up": predictions.runner_up,
+        "runner_up_confidence": predictions.runner_up_confidence,
+    }
+    if work.keyed:
+        columns["key"] = rows["key"]
+    if work.probabilities:
+        columns["probabilities"] = pa.FixedSizeListArray.from_arrays(predictions.probabilities.ravel(), CLASSES)
+    schema = part_schema(work)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+class Tally:
+    """Counts over a part: rows of each class (int64 [10]) and unsure ones."""
+
+    def __init__(self) -> None:
+        self.labels = np.zeros(CLASSES, np.int64)
+        self.unsure = 0
+
+    def add(self, predictions: Predictions, unsure_below: float) -> None:
+        self.labels += np.bincount(predictions.label, minlength=CLASSES)
+        self.unsure += int((predictions.confidence < unsure_below).sum())
+
+
+def cpu_seconds(threads: int | None) -> float:
+    """CPU time of this thread, or of the whole process where a batch is spread over several."""
+    return time.process_time() if (threads or 1) > 1 else time.thread_time()
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held, in bytes (Linux counts it in KiB: getrusage(2))."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

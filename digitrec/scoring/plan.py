@@ -1,0 +1,66 @@
+"""Partitions, lazily, from a dataset's manifest: no shard is opened to plan, and the plan depends on nothing else.
+
+So a run that goes on after a crash, on more or fewer workers, meets the same partitions and can use their receipts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from digitrec.errors import Corrupt
+from digitrec.store.manifest import File, Manifest, RowGroup
+
+PARTITION_ROWS = 64 * 1024
+"""A few seconds of one core: long against the milliseconds a task costs, short against what a crash may waste."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The unit of scoring work and of retry: a run of row groups of one shard, which yields one part.
+
+    `index` counts from 0 over the dataset; `first_group` is the place of `groups[0]` in the shard.
+    """
+
+    index: int
+    shard: File
+    first_group: int
+    groups: tuple[RowGroup, ...]
+
+    @cached_property
+    def rows(self) -> int:
+        return sum(group.rows for group in self.groups)
+
+    def __str__(self) -> str:
+        first, last = self.groups[0].first_id, self.groups[-1].last_id
+        return f"partition {self.index} ({PurePosixPath(self.shard.path).name}, image_id {first} to {last})"
+
+
+def partitions(dataset: Manifest, rows: int = PARTITION_ROWS) -> Iterator[Partition]:
+    """The dataset's partitions in order, each of at most `rows` rows, or of one row group that is larger.
+
+    Raises `Corrupt` if the manifest does not say how a shard's rows are grouped.
+    """
+    index = 0
+    for shard in dataset.data_files:
+        if sum(group.rows for group in shard.row_groups) != shard.rows:
+            raise Corrupt(f"the manifest of dataset {dataset.name} does not name every row group of {shard.path}")
+        bare = replace(shard, row_groups=())
+        first = 0
+        for groups in runs(shard.row_groups, rows):
+            yield Partition(index, bare, first, groups)
+            index, first = index + 1, first + len(groups)
+
+
+def runs(groups: tuple[RowGroup, ...], rows: int) -> Iterator[tuple[RowGroup, ...]]:
+    """Cut a shard's row groups, in order, into runs of at most `rows` rows (and at least one group)."""
+    run: list[RowGroup] = []
+    held = 0
+    for group in groups:
+        if run and held + group.rows > rows:
+            yield tuple(run)
+            run, held = [], 0
+        run.append(group)
+        held += group.rows
+    if run:
+        yield tuple(run)

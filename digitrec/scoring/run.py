@@ -1,0 +1,145 @@
+"""score(): datasets × a model version → published predictions, over one cluster and one window of partitions."""
+
+import shutil
+from dataclasses import dataclass
+
+from digitrec.errors import DigitrecError, Interrupted, NoInput, StorageFailed, storage_errors
+from digitrec.options import ScoreOptions
+from digitrec.progress import Progress, silent
+from digitrec.scoring.cluster import connect
+from digitrec.scoring.job import prepare
+from digitrec.scoring.ledger import Failure, Ledger, Scored
+from digitrec.scoring.partition import score_partition
+from digitrec.scoring.plan import PARTITION_ROWS
+from digitrec.scoring.window import STALL_S, Compute, Window
+from digitrec.settings import Settings
+from digitrec.store import catalog
+from digitrec.store.aliases import champion
+from digitrec.store.layout import Store
+from digitrec.store.manifest import Manifest, read_manifest
+
+ROW_BYTES = 20
+PROBABILITIES_BYTES = 40
+"""Room a row takes in parts and `submission.csv`, at most: for saying early that a disk is too small."""
+NAMED_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """What was scored, by which model version ("" if none was needed), and what was not."""
+
+    datasets: tuple[Scored, ...]
+    model: str
+    failures: tuple[Failure, ...] = ()
+
+    def lines(self) -> list[str]:
+        if not self.datasets and not self.failures:
+            hint = "" if self.model else "; no champion yet: train one with `digitrec train`"
+            return [f"nothing to score: every unlabelled dataset has predictions{hint}"]
+        return [line for scored in self.datasets for line in scored.lines()] + [
+            f"{failure.dataset}: FAILED: {failure.error}" for failure in self.failures
+        ]
+
+    def raise_if_failed(self) -> None:
+        """Raise what stopped a dataset; of several, an error of the first one's class that names them."""
+        if not self.failures:
+            return
+        first = self.failures[0].error
+        if len(self.failures) + len(self.datasets) == 1:
+            raise first
+        failed, all_of_them = len(self.failures), len(self.failures) + len(self.datasets)
+        named = "; ".join(f"{failure.dataset}: {failure.error}" for failure in self.failures[:NAMED_FAILURES])
+        more = f"; and {failed - NAMED_FAILURES} more" if failed > NAMED_FAILURES else ""
+        raise type(first)(
+            f"{failed} of {all_of_them} datasets were not scored, the others are published: {named}{more}"
+        ) from first
+
+
+def score(
+    store: Store, options: ScoreOptions, settings: Settings, *, insecure: bool = False, progress: Progress = silent
+) -> ScoreReport:
+    """Classify and publish: the dataset named, or every unlabelled one that has no predictions yet.
+
+    Work that was done before is reported, not repeated. One dataset's failure stops no other; it is raised at the end:
+    `Corrupt` names a damaged file, `ComputationFailed` a partition, `AlreadyPublished` what differs. Raises `NoInput`
+    without dataset or model, `Unavailable` or `Misconfigured` for the cluster, `Interrupted` on Ctrl-C.
+    """
+    report = score_all(store, options, settings, Means(insecure=insecure), progress)
+    report.raise_if_failed()
+    return report
+
+
+@dataclass(frozen=True)
+class Means:
+    """How a run is carried out; none of it changes the predictions. `processes`: whether local workers are processes
+    (None: by the size of the job); `compute`: what a worker does; `stall_s`: see `Window`."""
+
+    insecure: bool = False
+    processes: bool | None = None
+    compute: Compute = score_partition
+    stall_s: float = STALL_S
+
+
+def score_all(
+    store: Store, options: ScoreOptions, settings: Settings, means: Means, progress: Progress = silent
+) -> ScoreReport:
+    """`score`, with what failed in the report instead of raised."""
+    version = options.model or champion(store)
+    datasets, unreadable = chosen(store, options, version)
+    if not datasets:
+        return ScoreReport((), version or "", tuple(unreadable))
+    if version is None:
+        raise NoInput(f"no champion in {store.url}: train one with `digitrec train`, or name a --model")
+    model = catalog.model(store, version)
+    ledger = Ledger((prepare(store, dataset, model, options) for dataset in datasets), progress)
+    if ledger.open:
+        check_space(store, ledger.total, options)
+        compute_open(ledger, settings, means)
+    return ScoreReport(tuple(ledger.scored), version, (*unreadable, *ledger.failures))
+
+
+def compute_open(ledger: Ledger, settings: Settings, means: Means) -> None:
+    """Send the partitions of every open job through one cluster and one window."""
+    estimate = sum(1 + account.job.rows // PARTITION_ROWS for account in ledger.open.values())
+    try:
+        with connect(
+            settings, rows=ledger.total, partitions=estimate, insecure=means.insecure, processes=means.processes
+        ) as cluster:
+            for task, outcome in Window(cluster, means.compute, means.stall_s).outcomes(ledger.tasks()):
+                ledger.record(task, outcome)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped with {ledger.done:,} of {ledger.total:,} rows done; they are kept, the same command goes on"
+        ) from None
+
+
+def chosen(store: Store, options: ScoreOptions, version: str | None) -> tuple[list[Manifest], list[Failure]]:
+    """The datasets to score, and those of the store whose manifest cannot be read (unless one was named)."""
+    if options.dataset:
+        return [catalog.dataset(store, options.dataset)], []
+    unreadable = [
+        failure
+        for entry in catalog.listing(store, "dataset")
+        if entry.manifest is None and (failure := why_unreadable(store, entry.folder))
+    ]
+    return catalog.unscored(store, version if options.rescore else None), unreadable
+
+
+def why_unreadable(store: Store, folder: str) -> Failure | None:
+    try:
+        read_manifest(store, folder)
+    except DigitrecError as error:
+        return Failure(folder, error)
+    return None
+
+
+def check_space(store: Store, rows: int, options: ScoreOptions) -> None:
+    """Raise `StorageFailed` before anything is computed if the result will not fit."""
+    needed = rows * (ROW_BYTES + (PROBABILITIES_BYTES if options.probabilities else 0))
+    with storage_errors("look at"):
+        free = shutil.disk_usage(store.url).free
+    if free < needed:
+        raise StorageFailed(
+            f"{rows:,} predictions need about {needed / 1e6:,.0f} MB in {store.url}, where {free / 1e6:,.0f} MB are "
+            "free; free some space and run it again"
+        )

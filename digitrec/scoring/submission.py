@@ -1,0 +1,51 @@
+"""`submission.csv`, as Kaggle's *Digit Recognizer* takes it: derived from published parts, never published itself."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from digitrec.errors import storage_errors
+from digitrec.store.commit import sync_file
+from digitrec.store.layout import Store
+from digitrec.store.manifest import Manifest
+from digitrec.store.reading import open_verified
+
+SUBMISSION = "submission.csv"
+HEADER = b"ImageId,Label\n"
+LINES = pa_csv.WriteOptions(include_header=False, quoting_style="none")
+
+
+def write_submission(store: Store, folder: str, manifest: Manifest) -> None:
+    """Write it whole and synced, a row group at a time."""
+    temporary, full = (store.full(f"{folder}/{name}") for name in (f".{uuid.uuid4().hex}.tmp", SUBMISSION))
+    with storage_errors("write"):
+        try:
+            with open(temporary, "xb") as file:
+                for block in submission(store, manifest):
+                    file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, full)
+            sync_file(store.full(folder))
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def submission(store: Store, manifest: Manifest) -> Iterator[bytes]:
+    """The file's bytes, block by block, from the parts of published predictions."""
+    yield HEADER
+    for file in manifest.data_files:
+        with open_verified(store, file) as part:
+            for place in range(part.num_row_groups):
+                yield csv_lines(part.read_row_group(place, columns=["image_id", "label"], use_threads=False))
+
+
+def csv_lines(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pa_csv.write_csv(rows, sink, LINES)
+    lines: bytes = sink.getvalue().to_pybytes()
+    return lines

@@ -1,0 +1,142 @@
+"""A bounded window of futures: partitions go out as others come back, never a whole graph, and each gets its outcome.
+
+Dask blames every task that was queued on a worker that died. So what it gives up is only suspect, and runs again, one
+by one, when the rest is done; what takes its worker down alone is named. What hangs is treated alike.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+
+from distributed import Future, KilledWorker, as_completed
+
+from digitrec.errors import ComputationFailed, Unavailable
+from digitrec.scoring.cluster import Cluster, within
+from digitrec.scoring.partition import Outcome
+from digitrec.scoring.plan import Partition
+from digitrec.scoring.receipts import Work
+
+WINDOW_PER_SLOT = 4
+POLL_S = 0.01
+STALL_S = 600.0
+"""If nothing at all came back for so long, what is out hangs: a partition takes seconds."""
+ANSWER_S = 30.0
+"""Time for the scheduler to say what its workers do, or to restart them."""
+
+Compute = Callable[[Work, Partition, int | None], Outcome]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One partition of one dataset."""
+
+    work: Work
+    partition: Partition
+
+    def __str__(self) -> str:
+        return f"{self.partition} of {self.work.dataset}"
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """Why no outcome came of a task that may be innocent."""
+
+    why: str
+
+
+class Window:
+    """The way of tasks through a cluster."""
+
+    def __init__(self, cluster: Cluster, compute: Compute, stall_s: float = STALL_S) -> None:
+        self.cluster = cluster
+        self.compute = compute
+        self.stall_s = stall_s
+        self.out: dict[Future[Outcome], Task] = {}
+        self.back = self.arrivals()
+
+    def outcomes(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """Each task with its outcome, in the order in which they come; `tasks` is drawn from only when there is room.
+
+        Raises `Unavailable` if the cluster is lost.
+        """
+        suspects = []
+        for task, answer in self.answers(tasks, self.cluster.slots * WINDOW_PER_SLOT):
+            if isinstance(answer, Suspicion):
+                suspects.append(task)
+            else:
+                yield task, answer
+        for suspect in suspects:
+            for task, answer in self.answers(iter([suspect]), 1):
+                yield task, guilty(task, answer) if isinstance(answer, Suspicion) else answer
+
+    def answers(self, tasks: Iterator[Task], size: int) -> Iterator[tuple[Task, Outcome | Suspicion]]:
+        """Keep `size` tasks out until all have come back or been given up."""
+        heard = time.monotonic()
+        while True:
+            for task in islice(tasks, size - len(self.out)):
+                self.submit(task)
+            if not self.out:
+                return
+            if ready := self.back.next_batch(block=False):
+                for future, result in ready:
+                    yield self.out.pop(future), self.answer(future, result)
+            elif time.monotonic() - heard > self.stall_s:
+                yield from self.give_up()
+            else:
+                time.sleep(POLL_S)
+                continue
+            heard = time.monotonic()
+
+    def submit(self, task: Task) -> None:
+        """Send a task out. Its key is its own: the same partition may go out twice."""
+        key = f"score-{task.work.dataset}-{task.partition.index}-{uuid.uuid4().hex}"
+        future = self.cluster.client.submit(
+            self.compute, task.work, task.partition, self.cluster.threads, key=key, pure=False
+        )
+        self.out[future] = task
+        self.back.add(future)
+
+    def arrivals(self) -> as_completed:
+        return as_completed(loop=self.cluster.client.loop, with_results=True, raise_errors=False)
+
+    def answer(self, future: Future[Outcome], result: object) -> Outcome | Suspicion:
+        """What a future that came back means. Raises `Unavailable` if Dask cancelled it: its scheduler is gone."""
+        if future.status == "finished":
+            outcome: Outcome = result  # type: ignore[assignment]  # what `compute` returned, through Dask
+            return outcome
+        if future.cancelled():
+            raise self.lost("the connection to the scheduler broke")
+        error = future.exception(timeout=ANSWER_S)
+        if isinstance(error, KilledWorker):
+            return Suspicion("killed every worker that took it")
+        return ComputationFailed(f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+    def give_up(self) -> list[tuple[Task, Suspicion]]:
+        """Take back everything that is out, and restart the workers that hold it, if they have a nanny to do so."""
+        client = self.cluster.client
+        held = within(ANSWER_S, client.processing, f"the Dask scheduler at {self.cluster.address} does not answer")
+        if not held:
+            raise self.lost("it has no workers left")
+        busy = [worker for worker, keys in held.items() if keys]
+        abandoned = list(self.out.values())
+        client.cancel(list(self.out), force=True)
+        self.out, self.back = {}, self.arrivals()
+        with suppress(ValueError, Unavailable):
+            within(ANSWER_S, lambda: client.restart_workers(busy, raise_for_error=False), "workers do not restart")
+        return [(task, Suspicion(f"gave nothing back in {self.stall_s:g} s")) for task in abandoned]
+
+    def lost(self, how: str) -> Unavailable:
+        return Unavailable(
+            f"the Dask cluster at {self.cluster.address} is lost: {how}; finished partitions are kept, "
+            "the same command goes on from there"
+        )
+
+
+def guilty(task: Task, suspicion: Suspicion) -> ComputationFailed:
+    """The verdict on a task that ran alone and still did not come back."""
+    return ComputationFailed(
+        f"{task} {suspicion.why}, alone too; look at {task.work.store.full(task.partition.shard.path)}"
+    )
