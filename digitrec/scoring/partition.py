@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitrec.contract import CLASSES, ids_digest, predictions_schema
+from digitrec.contract import CLASSES, predictions_schema
 from digitrec.errors import Corrupt, DigitrecError, storage_errors
 from digitrec.scoring.plan import Partition
 from digitrec.scoring.predict import Predictions, predict
@@ -117,19 +117,10 @@ def read_groups(work: Work, partition: Partition) -> Iterator[pa.Table]:
                 rows = shard.read_row_group(place, columns=columns, use_threads=False)
             except (pa.ArrowException, OSError) as error:
                 raise Corrupt(f"{full} cannot be read at row group {place}: {error}") from error
-            if row_group_of(rows) != expected or not ascending(rows):
+            ids = rows["image_id"].to_numpy()
+            if RowGroup.of(ids) != expected or (np.diff(ids) <= 0).any():
                 raise Corrupt(f"{full}: the ids of row group {place} are not those its manifest names, going up")
             yield rows
-
-
-def row_group_of(rows: pa.Table) -> RowGroup:
-    """What a manifest says of a run of rows, computed from the rows."""
-    ids = rows["image_id"].to_numpy()
-    return RowGroup(len(ids), int(ids[0]), int(ids[-1]), ids_digest(ids))
-
-
-def ascending(rows: pa.Table) -> bool:
-    return bool((np.diff(rows["image_id"].to_numpy()) > 0).all())
 
 
 def part_schema(work: Work) -> pa.Schema:

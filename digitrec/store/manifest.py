@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from digitrec.contract import FORMAT
+import numpy as np
+
+from digitrec.contract import FORMAT, ids_digest
 from digitrec.errors import AlreadyPublished, Corrupt, Misconfigured, NoInput, storage_errors
 from digitrec.store.commit import put_if_absent, sha256_of
 from digitrec.store.layout import Store, manifest_path
@@ -29,6 +31,11 @@ class RowGroup:
     first_id: int
     last_id: int
     ids: str
+
+    @classmethod
+    def of(cls, image_ids: np.ndarray) -> "RowGroup":
+        """What a manifest says of a run of `image_id`s (int64 [n], n > 0, in order)."""
+        return cls(len(image_ids), int(image_ids[0]), int(image_ids[-1]), ids_digest(image_ids))
 
 
 @dataclass(frozen=True)
