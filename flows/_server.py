@@ -1,0 +1,74 @@
+"""`python flows/….py` with no server running: Prefect starts one for the run; this makes it quick and quiet.
+
+What is set here are defaults: what the environment, a profile or a prefect.toml says goes before.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from importlib import import_module
+from threading import Thread
+
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings, temporary_settings
+
+from digitrec.errors import Misconfigured, Unavailable
+
+DEFAULTS = {
+    # At each start the server would report home; where there is no way out, that ends in a trace.
+    "server.analytics_enabled": False,
+    # The very first start makes the database: 17–24 s on two idle cores, and Prefect would give up after 20.
+    "server.ephemeral.startup_timeout_seconds": 120,
+}
+
+
+@contextmanager
+def server_at_hand(library: str) -> Iterator[None]:
+    """Have a Prefect server for what runs inside: the one that is configured, or one of our own.
+
+    Our own needs seconds to start, in which the module `library` is imported. Its database is a file in PREFECT_HOME,
+    which `prefect server start` shares, and so shows these runs later.
+    Raises `Unavailable` if the server does not answer, `Misconfigured` if there may be none.
+    """
+    with temporary_settings(set_defaults=DEFAULTS) as settings:
+        if settings.api.url:
+            check_answers(settings.api.url)
+        elif settings.server.ephemeral.enabled:
+            start_while_importing(library)
+        else:
+            raise Misconfigured(
+                "no Prefect server: set PREFECT_API_URL to one, or PREFECT_SERVER_EPHEMERAL_ENABLED=true to start one"
+            )
+        yield
+
+
+def check_answers(url: str) -> None:
+    """Raise `Unavailable` unless the configured server is there."""
+    with get_client(sync_client=True) as client:
+        problem = client.api_healthcheck()
+    if problem:
+        raise Unavailable(
+            f"the Prefect server at {url} does not answer ({problem}): "
+            "start it with `prefect server start`, or unset PREFECT_API_URL to do without"
+        )
+
+
+def start_while_importing(library: str) -> None:
+    """Start the server that Prefect's clients will find, and use the wait. Raises `Unavailable` if that fails."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    problems: list[Exception] = []
+
+    def start() -> None:
+        try:
+            SubprocessASGIServer().start()
+        except (OSError, RuntimeError) as error:
+            problems.append(error)
+
+    # A thread does not inherit the settings of its context; they are handed over.
+    starting = Thread(target=copy_context().run, args=(start,))
+    starting.start()
+    import_module(library)
+    starting.join()
+    if problems:
+        raise Unavailable(f"Prefect's own server did not start: {problems[0]}; see {get_current_settings().home}")

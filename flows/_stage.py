@@ -1,0 +1,196 @@
+"""A stage as Prefect shows it: a task with its log, a bar that moves, a failure in one line, and a fair second try.
+
+Nothing here knows what a stage does.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+from uuid import UUID
+
+from httpx import HTTPError
+from prefect import Task, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import PrefectException
+from prefect.logging.handlers import APILogHandler
+from prefect.runtime import deployment
+from prefect.states import Failed
+
+from digitrec.errors import DigitrecError, Misconfigured
+from digitrec.progress import Progress, Step
+from digitrec.settings import Settings, load_settings
+from digitrec.terminal import as_digitrec_error, progress_shown
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RETRY_DELAYS_S = [5.0, 30.0]
+MOVE_EVERY_S = 2.0
+TABLE_ROWS = 100
+"""A table in Prefect's UI is for looking at; the rest is in the store."""
+
+LOG = logging.getLogger("digitrec")
+TASK_LOG = logging.getLogger("prefect.task_runs")
+
+
+def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a flow end as Failed with the error's own line as its message, without a trace, if the error is digitrec's.
+
+    Whoever calls the flow still gets the error raised.
+    """
+
+    @wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> Any:
+        TASK_LOG.addFilter(without_trace)
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            known = as_digitrec_error(error)
+            if known is None:
+                raise
+            return Failed(message=str(known), data=known)
+        finally:
+            TASK_LOG.removeFilter(without_trace)
+
+    return told
+
+
+def without_trace(record: logging.LogRecord) -> bool:
+    """A filter: Prefect adds a trace when the last try has failed, but a digitrec error says all in its line."""
+    if record.exc_info and isinstance(record.exc_info[1], DigitrecError):
+        record.exc_info = None
+    return True
+
+
+def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failure is worth another try: storage, network or a lost worker, never bad data."""
+    return isinstance(state.data, DigitrecError) and state.data.transient
+
+
+def stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function that runs a stage a Prefect task. Digests decide what is already done, so nothing is cached."""
+
+    def made(function: Callable[P, R]) -> Task[P, R]:
+        return task(
+            name=name,
+            task_run_name=name,
+            retries=len(RETRY_DELAYS_S),
+            retry_delay_seconds=RETRY_DELAYS_S,
+            retry_condition_fn=may_pass,
+            cache_policy=NO_CACHE,
+        )(function)
+
+    return made
+
+
+def settings_for(store: str | None) -> Settings:
+    """The settings of this run. Raises `Misconfigured` for a deployed run with a relative store."""
+    settings = load_settings(store=store)
+    if deployment.id and "://" not in settings.store and not Path(settings.store).expanduser().is_absolute():
+        raise Misconfigured(
+            f"the store is {settings.store!r}, which every worker would read differently: "
+            "a deployed run needs an absolute one; export DIGITREC_STORE=/… where the worker is started"
+        )
+    return settings
+
+
+def abridged(names: Sequence[str]) -> str:
+    """`train.csv`, `january.csv and 11 more`: names or paths, short enough for the name of a run."""
+    first = Path(names[0]).name if names else ""
+    return f"{first} and {len(names) - 1} more" if len(names) > 1 else first
+
+
+@contextmanager
+def shown(name: str) -> Iterator[Progress]:
+    """Show the library's log and progress, in Prefect and on the terminal, while a stage runs."""
+    handler, level, bar = RunLog(), LOG.level, Bar(name)
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    try:
+        with progress_shown() as on_terminal:
+
+            def show(step: Step) -> None:
+                on_terminal(step)
+                bar.show(step)
+
+            yield show
+    finally:
+        bar.finish()
+        LOG.removeHandler(handler)
+        LOG.setLevel(level)
+
+
+class RunLog(APILogHandler):
+    """Sends the library's log to the run in which it was made, also what threads say that know of no run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._context = copy_context()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._context.copy().run(super().emit, record)
+
+
+class Bar:
+    """A progress artifact, made when a total is known, and moved at most every `MOVE_EVERY_S` seconds."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._artifact: UUID | None = None
+        self._moved_s = 0.0
+        self._pending: Step | None = None
+
+    def show(self, step: Step) -> None:
+        self._pending = step
+        if time.monotonic() - self._moved_s >= MOVE_EVERY_S:
+            self.finish()
+
+    def finish(self) -> None:
+        """Show the last step there was."""
+        step, self._pending = self._pending, None
+        if step and step.total:
+            self._moved_s = time.monotonic()
+            with only_for_show():
+                self._move(min(100 * step.done / step.total, 100.0), words(step))
+
+    def _move(self, percent: float, description: str) -> None:
+        if self._artifact is None:
+            self._artifact = cast(UUID, create_progress_artifact(percent, f"{self._name}-progress", description))
+        else:
+            update_progress_artifact(self._artifact, percent, description)
+
+
+def words(step: Step) -> str:
+    """`score: 1,200 of 5,000 rows, rate 900/s`."""
+    facts = "".join(f", {name} {value}" for name, value in step.facts.items())
+    return f"{step.stage}: {step.done:,.0f} of {step.total or 0:,.0f} {step.unit}{facts}"
+
+
+def leave(name: str, lines: Sequence[str], rows: Sequence[dict[str, Any]] = ()) -> None:
+    """Leave the result as artifacts of the run: the report's lines, and a table of at most `TABLE_ROWS` rows."""
+    more = f"the first {TABLE_ROWS} of {len(rows):,}" if len(rows) > TABLE_ROWS else None
+    with only_for_show():
+        create_markdown_artifact("```text\n" + "\n".join(lines) + "\n```", f"{name}-summary")
+        if rows:
+            create_table_artifact(list(rows[:TABLE_ROWS]), f"{name}-table", more)
+
+
+@contextmanager
+def only_for_show() -> Iterator[None]:
+    """Let the work go on when the server cannot take what is only for looking at."""
+    try:
+        yield
+    except (HTTPError, PrefectException) as error:
+        LOG.warning("cannot show this in Prefect: %s", error)
