@@ -34,14 +34,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connected cluster. `slots`: partitions computed at a time; `threads`: cores for each, None: as the workers were
-    started; `isolated`: a partition may kill its worker without killing us."""
+    """A connected cluster. `slots`: partitions computed at a time, each on one core."""
 
     client: Client
     address: str
     slots: int
-    threads: int | None
-    isolated: bool
 
 
 @contextmanager
@@ -61,7 +58,7 @@ def connect(
         with own_processes(settings.threads, partitions) as cluster:
             yield cluster
     else:
-        with own_thread(settings.threads) as cluster:
+        with own_thread() as cluster:
             yield cluster
 
 
@@ -73,7 +70,7 @@ def quiet() -> None:
 
 @contextmanager
 def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
-    """Worker processes on 127.0.0.1, as many as cores and partitions allow; all cores are shared among them."""
+    """Worker processes on 127.0.0.1, one a core, but no more than there are partitions."""
     workers = max(1, min(cores, partitions))
     with dask.config.set(LOCAL_CONFIG):
         local = LocalCluster(
@@ -85,15 +82,15 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
         )
     with closing(local), open_client(local) as client:
         LOG.info("local cluster: %d worker processes, dashboard %s", workers, local.dashboard_link)
-        yield Cluster(client, local.scheduler_address, workers, cores // workers, isolated=True)
+        yield Cluster(client, local.scheduler_address, workers)
 
 
 @contextmanager
-def own_thread(cores: int) -> Iterator[Cluster]:
-    """One worker inside this process, all cores on one batch: nothing to start, torch is imported once."""
+def own_thread() -> Iterator[Cluster]:
+    """One worker inside this process: nothing to start, torch is imported once."""
     local = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0)
     with closing(local), open_client(local) as client:
-        yield Cluster(client, local.scheduler_address, 1, cores, isolated=False)
+        yield Cluster(client, local.scheduler_address, 1)
 
 
 @contextmanager
@@ -109,7 +106,7 @@ def outside(address: str, settings: Settings, insecure: bool) -> Iterator[Cluste
         check_workers(client, address)
         slots = sum(client.nthreads().values())
         LOG.info("Dask cluster %s: %d threads, dashboard %s", address, slots, client.dashboard_link)
-        yield Cluster(client, address, slots, None, isolated=True)
+        yield Cluster(client, address, slots)
     finally:
         client.close(timeout=CLOSE_TIMEOUT_S)
 

@@ -1,7 +1,8 @@
 """The arithmetic: a published model version as a function of a batch. The only module of scoring that imports torch."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,13 +27,11 @@ class Engine:
 
 
 @lru_cache(maxsize=4)
-def load_engine(store: Store, version: str, digest: str, precision: Precision, threads: int | None) -> Engine:
+def load_engine(store: Store, version: str, digest: str, precision: Precision) -> Engine:
     """Load a model version, once a process, every byte checked against the manifest whose digest is given.
 
-    `threads`: cores for one batch; None leaves what the worker was started with. Raises `Corrupt`, naming the file.
+    Raises `Corrupt`, naming the file.
     """
-    if threads:
-        torch.set_num_threads(threads)
     manifest = read_manifest(store, model_folder(version))
     if manifest.digest != digest:
         raise Corrupt(f"the manifest of model {version} in {store.url} changed while scoring; run it again")
@@ -49,6 +48,18 @@ def read_checked(store: Store, manifest: Manifest, name: str) -> bytes:
     check_file(store, file)
     with storage_errors("read"):
         return Path(store.full(file.path)).read_bytes()
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Partitions are what runs in parallel. A product spread over cores rounds differently with their number; on one,
+    a part comes out the same wherever it is computed, byte for byte."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def in_fp32(network: Perceptron) -> Network:

@@ -85,7 +85,8 @@ class Account:
 class Ledger:
     """Every job is open until it is in `scored` or `failures`. `done`, `total`: rows, over the jobs of this run."""
 
-    def __init__(self, jobs: Iterable[Job], progress: Progress) -> None:
+    def __init__(self, jobs: Iterable[Job], partition_rows: int, progress: Progress) -> None:
+        self.partition_rows = partition_rows
         self.progress = progress
         self.scored: list[Scored] = []
         self.failures: list[Failure] = []
@@ -119,7 +120,7 @@ class Ledger:
 
     def tasks_of(self, account: Account) -> Iterator[Task]:
         job = account.job
-        for partition in partitions(job.dataset):
+        for partition in partitions(job.dataset, self.partition_rows):
             if job.work.folder not in self.open:
                 return
             if receipt := find_receipt(job.work, partition):
@@ -152,7 +153,7 @@ class Ledger:
         job = account.job
         try:
             manifest, created = publish_job(job, account.in_order())
-            for partition in partitions(job.dataset):
+            for partition in partitions(job.dataset, self.partition_rows):
                 Path(job.work.store.full(receipt_path(job.work, partition))).unlink(missing_ok=True)
             self.settle(account, manifest, already=not created)
         except DigitrecError as error:

@@ -43,26 +43,26 @@ class Done:
 Outcome = Done | DigitrecError
 
 
-def score_partition(work: Work, partition: Partition, threads: int | None = None) -> Outcome:
-    """Score one partition and leave its part and receipt in the store. `threads`: cores for one batch, None: as set.
+def score_partition(work: Work, partition: Partition) -> Outcome:
+    """Score one partition on one core, and leave its part and receipt in the store.
 
     Doing it twice, or in two places at once, is harmless: the part has its digest in its name.
     """
-    began, began_cpu = time.perf_counter(), cpu_seconds(threads)
+    began, began_cpu = time.perf_counter(), time.thread_time()
     try:
-        receipt = make_part(work, partition, threads)
+        receipt = make_part(work, partition)
         leave_receipt(work, partition, receipt)
     except DigitrecError as error:
         return error
-    cost = Cost(time.perf_counter() - began, cpu_seconds(threads) - began_cpu, peak_bytes())
+    cost = Cost(time.perf_counter() - began, time.thread_time() - began_cpu, peak_bytes())
     return Done(receipt, cost)
 
 
-def make_part(work: Work, partition: Partition, threads: int | None) -> Receipt:
+def make_part(work: Work, partition: Partition) -> Receipt:
     """Write the part under a name of its own, sync and hash it, and give it the name that carries its digest."""
-    from digitrec.scoring.engine import load_engine  # torch takes seconds to import: only where it computes
+    from digitrec.scoring.engine import load_engine, one_core  # torch takes seconds to import: only where it computes
 
-    engine = load_engine(work.store, work.model, work.model_digest, work.precision, threads)
+    engine = load_engine(work.store, work.model, work.model_digest, work.precision)
     tally = Tally()
     with attempt(work, partition) as (file, staged):
         with pq.ParquetWriter(
@@ -73,7 +73,8 @@ def make_part(work: Work, partition: Partition, threads: int | None) -> Receipt:
             write_page_checksum=True,
         ) as writer:
             for rows in read_groups(work, partition):
-                predictions = predict(engine.network, images_of(rows["image"]), temperature=engine.temperature)
+                with one_core():
+                    predictions = predict(engine.network, images_of(rows["image"]), temperature=engine.temperature)
                 writer.write_table(part_table(work, rows, predictions), row_group_size=max(1, rows.num_rows))
                 tally.add(predictions, work.unsure_below)
         file.flush()
@@ -156,11 +157,6 @@ class Tally:
     def add(self, predictions: Predictions, unsure_below: float) -> None:
         self.labels += np.bincount(predictions.label, minlength=CLASSES)
         self.unsure += int((predictions.confidence < unsure_below).sum())
-
-
-def cpu_seconds(threads: int | None) -> float:
-    """CPU time of this thread, or of the whole process where a batch is spread over several."""
-    return time.process_time() if (threads or 1) > 1 else time.thread_time()
 
 
 def peak_bytes() -> int:

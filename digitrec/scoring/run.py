@@ -71,13 +71,17 @@ def score(
 
 @dataclass(frozen=True)
 class Means:
-    """How a run is carried out; none of it changes the predictions. `processes`: whether local workers are processes
-    (None: by the size of the job); `compute`: what a worker does; `stall_s`: see `Window`."""
+    """How a run is carried out; none of it changes the predictions.
+
+    `processes`: whether local workers are processes (None: by the size of the job); `compute`: what a worker does;
+    `stall_s`: see `Window`; `partition_rows`: see `plan`.
+    """
 
     insecure: bool = False
     processes: bool | None = None
     compute: Compute = score_partition
     stall_s: float = STALL_S
+    partition_rows: int = PARTITION_ROWS
 
 
 def score_all(
@@ -91,7 +95,8 @@ def score_all(
     if version is None:
         raise NoInput(f"no champion in {store.url}: train one with `digitrec train`, or name a --model")
     model = catalog.model(store, version)
-    ledger = Ledger((prepare(store, dataset, model, options) for dataset in datasets), progress)
+    jobs = (prepare(store, dataset, model, options) for dataset in datasets)
+    ledger = Ledger(jobs, means.partition_rows, progress)
     if ledger.open:
         check_space(store, ledger.total, options)
         compute_open(ledger, settings, means)
@@ -100,7 +105,7 @@ def score_all(
 
 def compute_open(ledger: Ledger, settings: Settings, means: Means) -> None:
     """Send the partitions of every open job through one cluster and one window."""
-    estimate = sum(1 + account.job.rows // PARTITION_ROWS for account in ledger.open.values())
+    estimate = sum(1 + account.job.rows // means.partition_rows for account in ledger.open.values())
     try:
         with connect(
             settings, rows=ledger.total, partitions=estimate, insecure=means.insecure, processes=means.processes

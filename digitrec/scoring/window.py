@@ -26,7 +26,7 @@ STALL_S = 600.0
 ANSWER_S = 30.0
 """Time for the scheduler to say what its workers do, or to restart them."""
 
-Compute = Callable[[Work, Partition, int | None], Outcome]
+Compute = Callable[[Work, Partition], Outcome]
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,7 @@ class Window:
     def submit(self, task: Task) -> None:
         """Send a task out. Its key is its own: the same partition may go out twice."""
         key = f"score-{task.work.dataset}-{task.partition.index}-{uuid.uuid4().hex}"
-        future = self.cluster.client.submit(
-            self.compute, task.work, task.partition, self.cluster.threads, key=key, pure=False
-        )
+        future = self.cluster.client.submit(self.compute, task.work, task.partition, key=key, pure=False)
         self.out[future] = task
         self.back.add(future)
 

@@ -1,0 +1,139 @@
+"""Datasets and networks for the tests of scoring: small, and published with the store's own API."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from digitrec.contract import PIXELS, ids_digest, shard_schema
+from digitrec.network import Architecture, Perceptron, save_network
+from digitrec.settings import Settings
+from digitrec.store.aliases import promote
+from digitrec.store.commit import make_folder
+from digitrec.store.layout import Store, dataset_folder, digest_name, model_folder
+from digitrec.store.manifest import File, Manifest, RowGroup, canonical, describe, publish
+
+
+def make_images(rows: int, seed: int = 0) -> np.ndarray:
+    """uint8 [rows, 784]: a few strokes of grey on black, like ink."""
+    generator = np.random.default_rng(seed)
+    images = generator.integers(0, 256, (rows, PIXELS), dtype=np.uint8)
+    images[generator.random((rows, PIXELS)) < 0.8] = 0
+    return images
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a dataset is cut: rows of each row group of each shard; every `gap`-th id was a reject."""
+
+    shards: tuple[tuple[int, ...], ...]
+    gap: int = 0
+
+    @property
+    def rows(self) -> int:
+        return sum(sum(groups) for groups in self.shards)
+
+    def ids(self) -> np.ndarray:
+        if not self.gap:
+            return np.arange(1, self.rows + 1, dtype=np.int64)
+        candidates = np.arange(1, 2 * self.rows + 2, dtype=np.int64)
+        return candidates[candidates % self.gap != 0][: self.rows]
+
+
+def make_dataset(
+    store: Store,
+    name: str,
+    images: np.ndarray,
+    shape: Shape | None = None,
+    *,
+    labels: np.ndarray | None = None,
+    keyed: bool = False,
+) -> Manifest:
+    """Publish a dataset of these images."""
+    shape = shape or Shape(((len(images),),) if len(images) else ())
+    schema = shard_schema(labelled=labels is not None, keyed=keyed)
+    ids = shape.ids()
+    columns = {"image_id": ids, "key": np.array([f"key {i}" for i in ids]), "label": labels}
+    files, start = [], 0
+    for index, groups in enumerate(shape.shards):
+        file = make_shard(store, name, index, groups, start, columns, images, schema)
+        files.append(file)
+        start += file.rows
+    manifest = Manifest(
+        "dataset",
+        name,
+        {"name": name, "images": digest(images)},
+        tuple(files),
+        facts={"labelled": labels is not None, "keyed": keyed, "rejects": {}},
+    )
+    publish(store, dataset_folder(name), manifest)
+    return manifest
+
+
+def make_shard(
+    store: Store,
+    name: str,
+    index: int,
+    groups: tuple[int, ...],
+    start: int,
+    columns: dict[str, np.ndarray | None],
+    images: np.ndarray,
+    schema: pa.Schema,
+) -> File:
+    folder = make_folder(store, dataset_folder(name))
+    staged = Path(folder) / "shard.tmp"
+    described = []
+    with pq.ParquetWriter(staged, schema, compression="zstd", write_page_checksum=True) as writer:
+        for rows in groups:
+            run = slice(start, start + rows)
+            image = pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(PIXELS), rows, [None, pa.py_buffer(images[run].tobytes())]
+            )
+            arrays = [image if field == "image" else pa.array(columns[field][run]) for field in schema.names]
+            writer.write_table(pa.table(arrays, schema=schema), row_group_size=rows)
+            ids = columns["image_id"][run]
+            described.append(RowGroup(rows, int(ids[0]), int(ids[-1]), ids_digest(ids)))
+            start += rows
+    sha256 = hashlib.sha256(staged.read_bytes()).hexdigest()
+    path = f"{dataset_folder(name)}/{digest_name('shard', index, sha256)}"
+    staged.rename(store.full(path))
+    return describe(store, path, rows=sum(groups), row_groups=tuple(described))
+
+
+def digest(array: np.ndarray) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+def make_network(hidden: tuple[int, ...] = (32,), seed: int = 0) -> Perceptron:
+    """A network with random weights, large enough that it is sure of some images and unsure of others."""
+    torch.manual_seed(seed)
+    network = Perceptron(Architecture(hidden))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(9)
+    return network.eval()
+
+
+def make_model(
+    store: Store, version: str = "quick-00000001", network: Perceptron | None = None, *, temperature: float = 1.5
+) -> Manifest:
+    """Publish a network as a model version and make it champion."""
+    network = network or make_network()
+    folder = model_folder(version)
+    full = Path(make_folder(store, folder))
+    card = {"architecture": network.architecture.to_json(), "temperature": temperature}
+    (full / "card.json").write_text(canonical(card))
+    (full / "weights.safetensors").write_bytes(save_network(network))
+    files = tuple(describe(store, f"{folder}/{name}") for name in ("card.json", "weights.safetensors"))
+    manifest = Manifest("model", version, {"weights": files[1].sha256}, files, facts={"accuracy": 0.5})
+    publish(store, folder, manifest)
+    promote(store, version, "for a test")
+    return manifest
+
+
+def settings_for(store: Store, threads: int = 2, **others: str) -> Settings:
+    return Settings(store=store.url, threads=threads, _env_file=None, **others)

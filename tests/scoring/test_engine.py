@@ -1,0 +1,55 @@
+"""Loading a model version for arithmetic: every byte is checked before it is used."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from digitrec.errors import Corrupt
+from digitrec.scoring.engine import load_engine
+from digitrec.scoring.predict import predict
+from digitrec.store.layout import Store
+from tests.scoring.making import make_model, make_network
+
+
+def test_fp32_is_the_network_as_it_was_trained(store: Store, images: np.ndarray) -> None:
+    """The engine's logits are those of the network that was saved."""
+    network = make_network()
+    model = make_model(store, network=network, temperature=2.5)
+    engine = load_engine(store, model.name, model.digest, "fp32")
+    with torch.inference_mode():
+        expected = network(torch.tensor(images)).numpy()
+    assert np.array_equal(engine.network(images), expected)
+    assert engine.temperature == 2.5
+
+
+def test_bf16_agrees_with_fp32_but_for_close_calls(store: Store, images: np.ndarray) -> None:
+    """bf16 moves logits a little: labels differ only where the best two are close."""
+    model = make_model(store)
+    fp32, bf16 = (
+        predict(load_engine(store, model.name, model.digest, precision).network, images)
+        for precision in ("fp32", "bf16")
+    )
+    clear = fp32.confidence - fp32.runner_up_confidence > 0.05
+    assert clear.any()
+    assert np.array_equal(fp32.label[clear], bf16.label[clear])
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "card.json"])
+def test_a_flipped_bit_in_a_model_is_found_and_named(store: Store, name: str) -> None:
+    """Weights with a flipped bit would load silently as other weights."""
+    model = make_model(store)
+    path = Path(store.full(model.file(name).path))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Corrupt, match=name):
+        load_engine(store, model.name, model.digest, "fp32")
+
+
+def test_a_model_that_is_not_the_one_asked_for_is_refused(store: Store) -> None:
+    """A worker is given a path and a digest; both must fit."""
+    model = make_model(store)
+    with pytest.raises(Corrupt, match="changed while scoring"):
+        load_engine(store, model.name, "0" * 64, "fp32")

