@@ -1,1 +1,1 @@
-"""Labelled datasets to sealed model versions. The only room that imports lightning."""
+"""Dataset → model version. The only room that imports lightning; `run.train` is its door."""

@@ -1,0 +1,51 @@
+"""What is optimised, and how: the perceptron as a LightningModule."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.nn import functional as F
+
+from digitrec.network import Perceptron
+from digitrec.training.data import Batch, seed_for
+from digitrec.training.recipe import Recipe
+
+
+class DigitClassifier(LightningModule):
+    """A `Perceptron` under cross-entropy and AdamW, with a one-cycle learning rate (Smith and Topin, 2018)."""
+
+    def __init__(self, recipe: Recipe, seed: int, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.recipe, self.seed, self.steps = recipe, seed, recipe.epochs * steps_per_epoch
+        self.network = Perceptron(recipe.architecture)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 or float 0…255 [n, 784] → logits [n, 10]."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def on_train_epoch_start(self) -> None:
+        """Dropout draws from torch's own generator: start it from seed and epoch, so that a resumed epoch is the same."""
+        torch.manual_seed(seed_for(self.seed, self.current_epoch, "dropout"))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, labels = batch
+        loss = F.cross_entropy(self(images), labels)
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        images, labels = batch
+        logits = self(images)
+        right = (logits.argmax(1) == labels).float().mean()
+        self.log("val_loss", F.cross_entropy(logits, labels), batch_size=len(labels))
+        self.log("val_accuracy", right, batch_size=len(labels))
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=recipe.peak_lr, weight_decay=recipe.weight_decay, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

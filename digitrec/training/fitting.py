@@ -1,0 +1,179 @@
+"""One run of Lightning's Trainer: set up quietly, resumed exactly, ended by the user in an orderly way."""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
+
+from digitrec.errors import ComputationFailed, Interrupted
+from digitrec.network import Perceptron
+from digitrec.progress import Progress, Step
+from digitrec.store.layout import Store
+from digitrec.training.checkpoints import (
+    BEST,
+    MONITOR,
+    BestCheckpoint,
+    DigestedCheckpointIO,
+    LastCheckpoint,
+    checkpoint_path,
+    resume_point,
+)
+from digitrec.training.classifier import DigitClassifier
+from digitrec.training.data import DigitsDataModule, Split
+from digitrec.training.recipe import Recipe
+
+LOG = logging.getLogger("digitrec.training")
+NOISY = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of metrics.csv. `epoch` counts from 1."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The network of the best epoch, in evaluation mode on the CPU, and the whole history.
+
+    `epochs_run` and `seconds` are this process's share; the history holds the epochs of earlier ones too.
+    """
+
+    network: Perceptron
+    history: tuple[Epoch, ...]
+    epochs_run: int
+    seconds: float
+    warnings: tuple[str, ...]
+
+    @property
+    def best_epoch(self) -> Epoch:
+        return min(self.history, key=lambda epoch: (epoch.val_loss, epoch.epoch))
+
+
+class Recorder(Callback):
+    """Keeps the history (in every checkpoint too), logs a line an epoch, and moves the progress."""
+
+    def __init__(self, epochs: int, progress: Progress) -> None:
+        self.epochs, self.progress = epochs, progress
+        self.history: list[Epoch] = []
+        self.epochs_run = 0
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+        epoch = Epoch(trainer.current_epoch + 1, found["train_loss"], found["val_loss"], found["val_accuracy"], lr)
+        if not math.isfinite(epoch.train_loss + epoch.val_loss):
+            raise ComputationFailed(f"training diverged in epoch {epoch.epoch}: the loss is not a finite number")
+        self.history.append(epoch)
+        self.epochs_run += 1
+        self.tell(epoch)
+
+    def tell(self, epoch: Epoch) -> None:
+        facts = {"validation accuracy": f"{epoch.val_accuracy:.2%}", "loss": f"{epoch.val_loss:.4f}"}
+        said = ", ".join(f"{name} {value}" for name, value in facts.items())
+        LOG.info("epoch %d of %d: %s, training loss %.4f", epoch.epoch, self.epochs, said, epoch.train_loss)
+        self.progress(Step("train", epoch.epoch, self.epochs, "epochs", facts))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": [vars(epoch) for epoch in self.history]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = [Epoch(**epoch) for epoch in state_dict["history"]]
+
+
+def fit(
+    store: Store, folder: str, recipe: Recipe, seed: int, split: Split, threads: int | None, progress: Progress
+) -> Fitted:
+    """Train to the end, from the newest good checkpoint in `folder` (store-relative) if there is one.
+
+    Raises `Interrupted` on SIGINT or SIGTERM, `ComputationFailed` if the loss diverges, `StorageFailed` if a
+    checkpoint cannot be written.
+    """
+    began, checkpoints = time.monotonic(), store.full(folder)
+    start = resume_point(checkpoints)
+    with quiet_lightning(), own_torch_state(threads):
+        torch.manual_seed(seed)
+        data = DigitsDataModule(split, batch=recipe.batch, seed=seed, distortion=recipe.distortion)
+        module = DigitClassifier(recipe, seed, data.steps_per_epoch)
+        recorder = Recorder(recipe.epochs, progress)
+        trainer = make_trainer(store, checkpoints, recipe, recorder)
+        for warning in start.warnings:
+            LOG.warning(warning)
+        if start.path:
+            LOG.info("going on from %s", start.path)
+        run_to_end(trainer, module, data, start.path)
+        best = DigestedCheckpointIO(store).load_checkpoint(checkpoint_path(checkpoints, BEST))
+    module.load_state_dict(best["state_dict"])
+    network, seconds = module.network.cpu().eval(), time.monotonic() - began
+    return Fitted(network, tuple(recorder.history), recorder.epochs_run, seconds, start.warnings)
+
+
+def make_trainer(store: Store, checkpoints: str, recipe: Recipe, recorder: Recorder) -> Trainer:
+    patience = EarlyStopping(MONITOR, patience=recipe.patience_epochs, check_on_train_epoch_end=True)
+    return Trainer(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=1,
+        max_epochs=recipe.epochs,
+        gradient_clip_val=recipe.clip_norm,
+        deterministic=True,
+        callbacks=[recorder, patience, BestCheckpoint(checkpoints), LastCheckpoint(checkpoints)],
+        plugins=[DigestedCheckpointIO(store)],
+        default_root_dir=checkpoints,
+        # The recorder keeps the metrics, the command shows the progress.
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def run_to_end(trainer: Trainer, module: DigitClassifier, data: DigitsDataModule, checkpoint: str | None) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as exit_asked:
+        # Lightning answers SIGINT and SIGTERM by leaving the process; whether to leave is not the library's to decide.
+        raise Interrupted("training was interrupted") from exit_asked
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence what Lightning tells everybody: devices, tips, reasons for stopping, and that a resumed folder is used."""
+    loggers = [logging.getLogger(name) for name in NOISY]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        # Lightning 2.6.6 asks torch 2.13 in a way that torch will drop.
+        warnings.filterwarnings("ignore", message="`isinstance\\(treespec, LeafSpec\\)` is deprecated")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextmanager
+def own_torch_state(threads: int | None) -> Iterator[None]:
+    """Give training its own threads, random state and determinism, and the caller his back."""
+    before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads or before)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(deterministic)

