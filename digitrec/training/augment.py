@@ -38,14 +38,14 @@ def distort(images: Tensor, distortion: Distortion, generator: Generator) -> Ten
     rows = len(images)
     source = affine_source(rows, distortion, generator) + elastic_shift(rows, distortion, generator)
     planes = images.view(rows, 1, SIDE, SIDE).float()
-    # grid_sample wants its two coordinates last, from -1 at the left edge of the first pixel to 1 at the right of the last.
+    # grid_sample wants its two coordinates last, from -1 at the first pixel's outer edge to 1 at the last one's.
     grid = (source * (2 / SIDE)).permute(0, 2, 3, 1)
     moved = F.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return moved.view(rows, -1)
 
 
 def affine_source(rows: int, distortion: Distortion, generator: Generator) -> Tensor:
-    """Where each pixel is taken from under a random affine map: float32 [rows, 2, 28, 28], (x, y) px from the centre."""
+    """Where each pixel comes from under a random affine map: float32 [rows, 2, 28, 28], (x, y) px from the centre."""
 
     def uniform(bound: float) -> Tensor:
         return (torch.rand(rows, generator=generator, device=generator.device) * 2 - 1) * bound

@@ -26,7 +26,7 @@ class DigitClassifier(LightningModule):
         return logits
 
     def on_train_epoch_start(self) -> None:
-        """Dropout draws from torch's own generator: start it from seed and epoch, so that a resumed epoch is the same."""
+        """Dropout draws from torch's own generator: it begins anew each epoch, so that a resumed one is the same."""
         torch.manual_seed(seed_for(self.seed, self.current_epoch, "dropout"))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

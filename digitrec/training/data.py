@@ -115,7 +115,7 @@ class Batches:
         return len(self.labels) // self.batch if self.full_only else -(-len(self.labels) // self.batch)
 
     def __iter__(self) -> Iterator[Batch]:
-        for chosen in self.order().split(self.batch)[: len(self)]:
+        for chosen in torch.split(self.order(), self.batch)[: len(self)]:
             yield self.images[chosen], self.labels[chosen]
 
 

@@ -150,7 +150,7 @@ def run_to_end(trainer: Trainer, module: DigitClassifier, data: DigitsDataModule
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence what Lightning tells everybody: devices, tips, reasons for stopping, and that a resumed folder is used."""
+    """Silence what Lightning tells everybody: devices, tips, why it stopped, that a resumed folder is not empty."""
     loggers = [logging.getLogger(name) for name in NOISY]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

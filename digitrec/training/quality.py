@@ -34,7 +34,7 @@ class Quality:
 def logits_of(network: Perceptron, images: np.ndarray) -> np.ndarray:
     """uint8 [n, 784] → float32 logits [n, 10], in the arithmetic that scoring uses."""
     with torch.inference_mode():
-        batches = torch.from_numpy(images).split(EVALUATION_BATCH)
+        batches = torch.split(torch.from_numpy(images), EVALUATION_BATCH)
         return np.concatenate([network(batch).numpy() for batch in batches])
 
 
@@ -106,4 +106,4 @@ def mcnemar(gained: int, lost: int) -> float:
     """Two-sided exact p of McNemar's test (Psychometrika 1947): rows that only one of two models gets right."""
     discordant = gained + lost
     tail = sum(math.comb(discordant, k) for k in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**discordant)
+    return float(min(1, 2 * tail / 2**discordant))

@@ -1,7 +1,7 @@
 """What a preset means for a dataset of a given size, as plain numbers: they are part of the request and of the card."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from digitrec.network import Architecture
@@ -25,7 +25,7 @@ class Recipe:
     peak_lr: float = 2e-3
     weight_decay: float = 0.01
     clip_norm: float = 5.0
-    distortion: Distortion = Distortion()
+    distortion: Distortion = field(default_factory=Distortion)
 
     @property
     def architecture(self) -> Architecture:

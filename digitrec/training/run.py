@@ -17,7 +17,6 @@ from digitrec.contract import FORMAT
 from digitrec.errors import Corrupt, Interrupted, NoInput, storage_errors
 from digitrec.options import TrainOptions
 from digitrec.progress import Progress, silent
-from digitrec.store import catalog
 from digitrec.store.commit import make_folder, put_if_absent, remove_folder, sweep
 from digitrec.store.layout import Store, model_folder, training_folder
 from digitrec.store.manifest import Manifest, canonical, find_manifest
@@ -71,8 +70,8 @@ def train(
     began = time.monotonic()
     plan = plan_of(store, options)
     with sole_trainer(store, plan.version):
-        manifest, warnings = find_manifest(store, model_folder(plan.version)), ()
-        already = manifest is not None
+        manifest = find_manifest(store, model_folder(plan.version))
+        already, warnings = manifest is not None, tuple[str, ...]()
         if manifest is None:
             manifest, warnings = train_and_seal(store, plan, threads, progress)
         verdict = settle_champion(store, plan.version, options.promote, lambda: validation_rows(store, plan))
@@ -106,7 +105,7 @@ def request_path(version: str) -> str:
 
 @contextmanager
 def sole_trainer(store: Store, version: str) -> Iterator[None]:
-    """Let one process at a time train a version; another one waits, and finds it done. The lock dies with its process."""
+    """Let one process at a time train a version; another waits, and finds it done. The lock dies with its process."""
     path = f"{make_folder(store, training_folder(version))}/lock"
     with storage_errors("lock"), open(path, "w") as file:
         try:

