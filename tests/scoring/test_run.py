@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +30,23 @@ NIGHT = ScoreOptions(dataset="night")
 FOLDER = "predictions/night/quick-00000001.fp32"
 
 
-def counting(calls: list[int]) -> Callable[[Work, Partition], Outcome]:
-    """`score_partition` that notes the partitions it was asked for. Works where workers are threads."""
+CALLS: list[int] = []
+"""Partitions that `counted` was asked for since the test began."""
 
-    def compute(work: Work, partition: Partition) -> Outcome:
-        calls.append(partition.index)
-        return score_partition(work, partition)
 
-    return compute
+def counted(work: Work, partition: Partition) -> Outcome:
+    """`score_partition` that notes its calls, where workers are threads of this process."""
+    CALLS.append(partition.index)
+    return score_partition(work, partition)
+
+
+def broken(work: Work, partition: Partition) -> Outcome:
+    raise ZeroDivisionError("division by zero")
+
+
+@pytest.fixture(autouse=True)
+def no_calls() -> None:
+    CALLS.clear()
 
 
 def test_the_night_scores_every_unlabelled_dataset_once(ready: Store, settings: Settings) -> None:
@@ -110,9 +118,8 @@ def test_a_second_run_is_already_published(ready: Store, settings: Settings) -> 
     (first,) = score(ready, NIGHT, settings).datasets
     before = Path(first.submission).read_bytes(), Path(first.folder, "manifest.json").read_bytes()
     Path(first.submission).unlink()
-    calls: list[int] = []
-    (second,) = score_all(ready, NIGHT, settings, Means(compute=counting(calls))).datasets
-    assert (first.already, second.already, calls) == (False, True, [])
+    (second,) = score_all(ready, NIGHT, settings, Means(compute=counted)).datasets
+    assert (first.already, second.already, CALLS) == (False, True, [])
     assert (Path(first.submission).read_bytes(), Path(first.folder, "manifest.json").read_bytes()) == before
     assert "already published" in second.lines()[0]
 
@@ -199,18 +206,14 @@ def test_a_stopped_run_goes_on_where_it_was(ready: Store, settings: Settings) ->
     with pytest.raises(Interrupted, match="900 of 1,000 rows done; they are kept, the same command goes on"):
         score_all(ready, NIGHT, settings, Means(), press_ctrl_c)
     assert not Path(ready.full(f"{FOLDER}/manifest.json")).exists()
-    calls: list[int] = []
-    (scored,) = score_all(ready, NIGHT, settings, Means(compute=counting(calls))).datasets
-    assert calls in ([], [2])
+    (scored,) = score_all(ready, NIGHT, settings, Means(compute=counted)).datasets
+    assert CALLS in ([], [2])
     assert scored.rows == 1000
     verify(ready)
 
 
 def test_a_bug_in_a_worker_is_told_with_its_partition(ready: Store, settings: Settings) -> None:
     """An unexpected exception ends its dataset with exit 70 and says what it was."""
-
-    def broken(work: Work, partition: Partition) -> Outcome:
-        raise ZeroDivisionError("division by zero")
 
     report = score_all(ready, NIGHT, settings, Means(compute=broken))
     with pytest.raises(ComputationFailed, match=r"ZeroDivisionError: division by zero"):
@@ -263,7 +266,7 @@ def test_a_disk_too_small_is_told_before_any_work(
 cuts = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), min_size=1, max_size=4)
 
 
-@hypothesis_settings(max_examples=15, deadline=None)
+@hypothesis_settings(max_examples=8, deadline=None)
 @given(cut=cuts, partition_rows=st.integers(1, 200))
 def test_predictions_do_not_depend_on_the_cut(
     cut: list[list[int]], partition_rows: int, tmp_path_factory: pytest.TempPathFactory

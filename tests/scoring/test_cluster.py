@@ -1,0 +1,137 @@
+"""connect(): which clusters are used, which are refused, and that none makes a noise."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+
+from digitrec.errors import Misconfigured, Unavailable
+from digitrec.scoring import cluster as room
+from digitrec.scoring.cluster import connect
+from digitrec.scoring.run import score
+from digitrec.settings import Settings
+from digitrec.store.layout import Store
+from tests.scoring.making import settings_for
+from tests.scoring.test_run import NIGHT
+
+
+@pytest.mark.parametrize("address", ["tcp://192.0.2.1:8786", "192.0.2.1:8786", "tcp://cluster.example:8786"])
+def test_tcp_beyond_this_machine_needs_insecure(store: Store, address: str) -> None:
+    """Whoever reaches an open scheduler can run code; such an address is refused before anything is sent."""
+    with (
+        pytest.raises(Misconfigured, match="--insecure"),
+        connect(settings_for(store, dask=address), rows=1, partitions=1),
+    ):
+        pass
+
+
+def test_tls_needs_its_three_files(store: Store, tmp_path: Path) -> None:
+    """A missing certificate is named by its variable."""
+    settings = settings_for(store, dask="tls://127.0.0.1:8786", dask_tls_ca=str(tmp_path / "ca.pem"))
+    with pytest.raises(Misconfigured, match=r"DIGITREC_DASK_TLS_CA is .*ca.pem: there is no such file"):
+        room.security_for(settings.dask or "", settings, insecure=False)
+    with pytest.raises(Misconfigured, match="needs DIGITREC_DASK_TLS_CA"):
+        room.security_for("tls://127.0.0.1:8786", settings_for(store), insecure=False)
+
+
+def test_an_address_that_is_none_is_refused(store: Store) -> None:
+    """A URL of another kind is a mistake in the settings."""
+    with pytest.raises(Misconfigured, match="expected tls://HOST:PORT"):
+        room.security_for("http://127.0.0.1:8787", settings_for(store), insecure=False)
+
+
+def test_a_scheduler_that_is_not_there_is_unavailable(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens: one line, exit 69, within the time limit."""
+    monkeypatch.setattr(room, "CONNECT_TIMEOUT_S", 0.5)
+    settings = settings_for(store, dask="tcp://127.0.0.1:9")
+    with (
+        pytest.raises(Unavailable, match=r"cannot reach the Dask scheduler at tcp://127\.0\.0\.1:9"),
+        connect(settings, rows=1, partitions=1),
+    ):
+        pass
+
+
+def test_a_call_that_never_returns_is_given_up() -> None:
+    """The outer time limit holds even where Dask's own does not."""
+    import threading
+
+    with pytest.raises(Unavailable, match=r"no peer: no answer in 0\.05 s"):
+        room.within(0.05, threading.Event().wait, "no peer")
+
+
+@pytest.fixture
+def outside(store: Store) -> Settings:
+    """Settings that point to a scheduler with one worker, listening on the loopback."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        yield settings_for(store, dask=cluster.scheduler_address)
+
+
+def test_a_cluster_of_ones_own_is_used_by_address(ready: Store, outside: Settings) -> None:
+    """With an address, no cluster is started; the predictions come from that one, which outlives the run."""
+    assert score(ready, NIGHT, outside).datasets[0].rows == 1000
+    with connect(outside, rows=1, partitions=1) as cluster:
+        assert (cluster.address, cluster.slots) == (outside.dask, 1)
+
+
+def test_workers_with_other_versions_are_refused(outside: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other packages might compute other parts: both lists are shown, exit 69."""
+    monkeypatch.setattr(room, "COMPARED", ("torch",))
+    here = room.installed_versions()
+    monkeypatch.setattr(room, "installed_versions", iter([here, {"torch": "1.0"}]).__next__)
+    with (
+        pytest.raises(Unavailable, match=rf"has torch 1\.0; here are torch {here['torch']}".replace("+", r"\+")),
+        connect(outside, rows=1, partitions=1),
+    ):
+        pass
+
+
+def test_a_cluster_without_workers_is_unavailable(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler alone computes nothing; waiting for it has an end."""
+    monkeypatch.setattr(room, "CONNECT_TIMEOUT_S", 0.5)
+    with LocalCluster(n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None) as empty:
+        settings = settings_for(store, dask=empty.scheduler_address)
+        with pytest.raises(Unavailable, match="has no workers"), connect(settings, rows=1, partitions=1):
+            pass
+
+
+def test_small_jobs_start_no_process(store: Store) -> None:
+    """A thousand images must not wait for worker processes to import torch."""
+    with connect(settings_for(store), rows=1000, partitions=1) as cluster:
+        assert cluster.address.startswith("inproc://")
+
+
+def test_everything_listens_on_the_loopback_only(store: Store) -> None:
+    """Scheduler, workers and dashboard of our own cluster cannot be reached from elsewhere."""
+    with connect(settings_for(store), rows=10**9, partitions=1) as cluster:
+        assert cluster.address.startswith("tcp://127.0.0.1:")
+        assert cluster.client.dashboard_link.startswith("http://127.0.0.1:")
+        assert all(worker.startswith("tcp://127.0.0.1:") for worker in cluster.client.nthreads())
+
+
+def test_a_run_on_processes_is_quiet(ready: Store) -> None:
+    """Nothing on stderr at start, work or shutdown, and the script ends with 0."""
+    script = (
+        "from digitrec.options import ScoreOptions\n"
+        "from digitrec.scoring.run import Means, score_all\n"
+        "from digitrec.settings import load_settings\n"
+        "from digitrec.store.layout import Store\n"
+        "if __name__ == '__main__':\n"
+        f"    store = Store.at({ready.url!r})\n"
+        "    options, settings = ScoreOptions(dataset='night'), load_settings(store=store.url, threads=2)\n"
+        "    print(score_all(store, options, settings, Means(processes=True)).datasets[0].rows)\n"
+    )
+    path = Path(ready.url, "run.py")
+    path.write_text(script)
+    ended = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("1000\n", "", 0)
+
+
+def test_dasks_own_log_speaks_from_warning_on() -> None:
+    """An operator's log is not filled with Dask's chatter."""
+    room.quiet()
+    assert logging.getLogger("distributed").level == logging.WARNING
