@@ -31,7 +31,8 @@ BOMB_BYTES = 1 << 30
 BOMB_RATIO = 200
 """Real digits compress 8 to 1. A gibibyte of nothing but white images is not what anybody meant to send."""
 
-DAMAGED: tuple[type[Exception], ...] = (EOFError, OSError, igzip_lib.IsalError)
+IsalError: Any = igzip_lib.IsalError
+DAMAGED: tuple[type[Exception], ...] = (EOFError, OSError, IsalError)
 """What the decompressors raise."""
 
 BLANK = {b"\n", b"\r\n"}

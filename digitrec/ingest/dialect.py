@@ -59,7 +59,7 @@ DIALECTS: tuple[tuple[str, tuple[str, ...]], ...] = (
 def layout_from_header(line: bytes, where: str) -> Layout:
     """The layout that a header line (no BOM, no line end) names. Raises `BadData`, listing what differs."""
     try:
-        return layout_from_names(split_header(line.decode()))
+        return layout_from_line(line)
     except UnicodeDecodeError as error:
         raise BadData(f"{where}: the header is not UTF-8 text; expected label,pixel0,…,pixel783") from error
     except ValueError as error:
@@ -73,6 +73,11 @@ def layout_without_header(columns: int, where: str) -> Layout:
     return layout_from_names((LABEL_COLUMN, *KAGGLE_PIXELS)[-columns:])
 
 
+@lru_cache(maxsize=64)
+def layout_from_line(line: bytes) -> Layout:
+    return layout_from_names(split_header(line.decode()))
+
+
 def split_header(line: str) -> tuple[str, ...]:
     """Names between commas, in quotes or not. Names with commas or quotes in them are in no dialect."""
     return tuple(unquoted(name) for name in line.split(","))
@@ -82,7 +87,6 @@ def unquoted(name: str) -> str:
     return name[1:-1] if len(name) >= 2 and name[0] == name[-1] == '"' else name
 
 
-@lru_cache(maxsize=64)
 def layout_from_names(names: tuple[str, ...]) -> Layout:
     """Raises `ValueError`, listing what is missing, unknown or there twice compared with the nearest dialect."""
     label, pixels = min(DIALECTS, key=lambda dialect: len(set(dialect[1]) - set(names)))
