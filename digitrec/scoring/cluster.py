@@ -15,6 +15,7 @@ import dask
 from distributed import Client, LocalCluster, Security
 
 from digitrec.errors import Misconfigured, Unavailable
+from digitrec.scoring.worker import quiet
 from digitrec.settings import Settings
 
 LOG = logging.getLogger("digitrec.scoring")
@@ -62,12 +63,6 @@ def connect(
             yield cluster
 
 
-def quiet() -> None:
-    """Dask's own log only from WARNING on. What it says of lost connections we say ourselves, once."""
-    logging.getLogger("distributed").setLevel(logging.WARNING)
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-
-
 @contextmanager
 def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
     """Worker processes on 127.0.0.1, one a core, but no more than there are partitions."""
@@ -79,6 +74,7 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
+            preload=["digitrec.scoring.worker"],
         )
     with closing(local), open_client(local) as client:
         LOG.info("local cluster: %d worker processes, dashboard %s", workers, local.dashboard_link)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,17 +12,9 @@ import torch
 from digitrec.errors import Corrupt, storage_errors
 from digitrec.network import SCALE, Architecture, Perceptron, load_network
 from digitrec.options import Precision
-from digitrec.scoring.predict import Network
+from digitrec.scoring.predict import Engine, Network
 from digitrec.store.layout import Store, model_folder
 from digitrec.store.manifest import Manifest, check_file, read_manifest
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A network ready to classify, and the temperature that calibrates it."""
-
-    network: Network
-    temperature: float
 
 
 @lru_cache(maxsize=4)
@@ -65,6 +56,7 @@ def one_core() -> Iterator[None]:
 def in_fp32(network: Perceptron) -> Network:
     """The network as it was trained."""
 
+    @one_core()
     @torch.inference_mode()
     def logits(images: np.ndarray) -> np.ndarray:
         answer: np.ndarray = network(torch.tensor(images)).numpy()  # [n, 10]
@@ -77,6 +69,7 @@ def in_bf16(network: Perceptron) -> Network:
     """Weights and activations in bfloat16: faster where the processor has it, about three digits of precision."""
     layers = network.layers.bfloat16()
 
+    @one_core()
     @torch.inference_mode()
     def logits(images: np.ndarray) -> np.ndarray:
         scaled = (torch.tensor(images).float() * SCALE).bfloat16()  # [n, 784]

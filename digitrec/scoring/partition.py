@@ -8,7 +8,7 @@ import os
 import resource
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from digitrec.contract import CLASSES, predictions_schema
 from digitrec.errors import Corrupt, DigitrecError, storage_errors
 from digitrec.scoring.plan import Partition
-from digitrec.scoring.predict import Predictions, predict
+from digitrec.scoring.predict import Engine, Predictions, predict
 from digitrec.scoring.receipts import Cost, Receipt, Work, attempts_folder, leave_receipt
 from digitrec.store.commit import make_folder, settle, sha256_of
 from digitrec.store.layout import digest_name
@@ -43,14 +43,21 @@ class Done:
 Outcome = Done | DigitrecError
 
 
-def score_partition(work: Work, partition: Partition) -> Outcome:
+def load_published(work: Work) -> Engine:
+    """The model version that the work names. torch takes seconds to import: only where it computes."""
+    from digitrec.scoring.engine import load_engine
+
+    return load_engine(work.store, work.model, work.model_digest, work.precision)
+
+
+def score_partition(work: Work, partition: Partition, load: Callable[[Work], Engine] = load_published) -> Outcome:
     """Score one partition on one core, and leave its part and receipt in the store.
 
     Doing it twice, or in two places at once, is harmless: the part has its digest in its name.
     """
     began, began_cpu = time.perf_counter(), time.thread_time()
     try:
-        receipt = make_part(work, partition)
+        receipt = make_part(work, partition, load(work))
         leave_receipt(work, partition, receipt)
     except DigitrecError as error:
         return error
@@ -58,11 +65,8 @@ def score_partition(work: Work, partition: Partition) -> Outcome:
     return Done(receipt, cost)
 
 
-def make_part(work: Work, partition: Partition) -> Receipt:
+def make_part(work: Work, partition: Partition, engine: Engine) -> Receipt:
     """Write the part under a name of its own, sync and hash it, and give it the name that carries its digest."""
-    from digitrec.scoring.engine import load_engine, one_core  # torch takes seconds to import: only where it computes
-
-    engine = load_engine(work.store, work.model, work.model_digest, work.precision)
     tally = Tally()
     with attempt(work, partition) as (file, staged):
         with pq.ParquetWriter(
@@ -73,8 +77,7 @@ def make_part(work: Work, partition: Partition) -> Receipt:
             write_page_checksum=True,
         ) as writer:
             for rows in read_groups(work, partition):
-                with one_core():
-                    predictions = predict(engine.network, images_of(rows["image"]), temperature=engine.temperature)
+                predictions = predict(engine.network, images_of(rows["image"]), temperature=engine.temperature)
                 writer.write_table(part_table(work, rows, predictions), row_group_size=max(1, rows.num_rows))
                 tally.add(predictions, work.unsure_below)
         file.flush()

@@ -16,6 +16,14 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
+class Engine:
+    """A network ready to classify, and the temperature that calibrates it."""
+
+    network: Network
+    temperature: float
+
+
+@dataclass(frozen=True)
 class Predictions:
     """One row an image, in the images' order.
 

@@ -12,6 +12,7 @@ from digitrec.errors import Misconfigured, Unavailable
 from digitrec.scoring import cluster as room
 from digitrec.scoring.cluster import connect
 from digitrec.scoring.run import score
+from digitrec.scoring.worker import quiet
 from digitrec.settings import Settings
 from digitrec.store.layout import Store
 from tests.scoring.making import settings_for
@@ -133,5 +134,5 @@ def test_a_run_on_processes_is_quiet(ready: Store) -> None:
 
 def test_dasks_own_log_speaks_from_warning_on() -> None:
     """An operator's log is not filled with Dask's chatter."""
-    room.quiet()
+    quiet()
     assert logging.getLogger("distributed").level == logging.WARNING

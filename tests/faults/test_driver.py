@@ -1,0 +1,123 @@
+"""The driver is killed, stopped, or started several times at once: the next run goes on; publication happens once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from digitrec.store.layout import Store
+from digitrec.verify import verify
+from tests.faults.computing import FOLDER, PARTITIONS, quick
+from tests.faults.conftest import Run, parts
+
+REPOSITORY = Path(__file__).parents[2]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(ready: Store) -> Iterator[Start]:
+    """Start drivers, each in a process group of its own; none outlives the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def driver(*arguments: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.driver", ready.url, *arguments],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield driver
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for_parts(store: Store, wanted: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(parts(store.full(FOLDER))) < wanted and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def go(store: Store) -> None:
+    Path(store.full("go")).touch()
+
+
+def manifest(store: Store) -> Path:
+    return Path(store.full(f"{FOLDER}/manifest.json"))
+
+
+@pytest.mark.parametrize("seen", [4, *(pytest.param(seen % PARTITIONS, marks=pytest.mark.soak) for seen in range(200))])
+def test_a_killed_driver_leaves_nothing_visible_and_the_next_goes_on(
+    ready: Store, start: Start, run: Run, undisturbed: list[str], seen: int
+) -> None:
+    """SIGKILL of the whole process group in the middle: no manifest; the rerun uses the receipts that can be verified
+    and ends with the parts of an undisturbed run, none doubled."""
+    driver = start("slow", "processes")
+    go(ready)
+    wait_for_parts(ready, seen)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not manifest(ready).exists()
+    kept = len(list(Path(ready.full(f"{FOLDER}/_attempts")).glob("*.json"))) if seen else 0
+    (scored,) = run(quick, processes=False).datasets
+    assert parts(scored.folder) == undisturbed
+    assert verify(ready).rows == 2 * scored.rows
+    (note,) = Path(scored.folder, "runs").iterdir()
+    assert f'"resumed_partitions": {kept}' in note.read_text()
+
+
+def test_workers_do_not_outlive_their_driver(ready: Store, start: Start) -> None:
+    """SIGKILL of the driver alone, which cannot clean up any more: its workers end by themselves."""
+    driver = start("slow", "processes")
+    go(ready)
+    wait_for_parts(ready, 1)
+    workers = psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert workers
+    assert alive == []
+
+
+@pytest.mark.parametrize("mode", ["processes", "thread"])
+def test_ctrl_c_stops_and_says_how_to_go_on(ready: Store, start: Start, run: Run, mode: str) -> None:
+    """SIGINT, as a terminal sends it to the whole group: one line, exit 130, nothing published, no worker left."""
+    driver = start("slow", mode)
+    go(ready)
+    wait_for_parts(ready, 2)
+    workers = psutil.Process(driver.pid).children(recursive=True)
+    os.killpg(driver.pid, signal.SIGINT)
+    _, said = driver.communicate(timeout=60)
+    assert driver.returncode == 130, said
+    assert said.startswith("error: stopped with ")
+    assert said.endswith("of 240 rows done; they are kept, the same command goes on\n")
+    assert said.count("\n") == 1
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    assert not manifest(ready).exists()
+    assert run(quick, processes=False).datasets[0].rows == 240
+
+
+@pytest.mark.parametrize("drivers", [4, *(pytest.param(8, marks=pytest.mark.soak) for _ in range(20))])
+def test_started_several_times_at_once_it_publishes_once(
+    ready: Store, start: Start, undisturbed: list[str], drivers: int
+) -> None:
+    """The same job in several processes at the same moment: one publishes, the others exit 0 with "already"."""
+    started = [start("quick", "thread") for _ in range(drivers)]
+    time.sleep(1)
+    go(ready)
+    answers = [driver.communicate(timeout=120) for driver in started]
+    assert [driver.returncode for driver in started] == [0] * drivers, answers
+    assert sorted(said for said, _ in answers) == ["already\n"] * (drivers - 1) + ["published\n"]
+    assert parts(ready.full(FOLDER)) == undisturbed
+    verify(ready)

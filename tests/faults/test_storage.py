@@ -1,0 +1,95 @@
+"""The file system says no: one clear line, exit 74, what was published before is untouched, and a rerun converges."""
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from digitrec.errors import StorageFailed
+from digitrec.options import ScoreOptions
+from digitrec.scoring import run as room
+from digitrec.scoring.run import score
+from digitrec.store.layout import Store
+from digitrec.verify import verify
+from tests.faults.computing import NIGHT
+from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
+
+
+def mount(*arguments: str) -> None:
+    """mount(8); a test that is not allowed to is skipped."""
+    ended = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        pytest.skip(f"mount {' '.join(arguments)}: {ended.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Store]:
+    """A store on a file system of 2 MB, with a champion, `small` already scored, and `night` to be scored."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount("-t", "tmpfs", "-o", "size=2m,nr_inodes=200", "tmpfs", str(disk))
+    try:
+        store = Store.at(disk)
+        make_model(store)
+        make_dataset(store, "small", make_images(10))
+        make_dataset(store, "night", make_images(2000), Shape(((500,) * 4,)))
+        score(store, ScoreOptions(dataset="small"), settings_for(store))
+        yield store
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def published(store: Store) -> list[str]:
+    return [path.parent.parent.name for path in Path(store.url).glob("predictions/*/*/manifest.json")]
+
+
+def fill_up(store: Store, leave_bytes: int) -> Path:
+    """Take what is free of a disk, but for a little."""
+    ballast = Path(store.url, "ballast")
+    ballast.write_bytes(bytes(shutil.disk_usage(store.url).free - leave_bytes))
+    return ballast
+
+
+def test_a_disk_too_small_is_told_before_the_work(small_disk: Store) -> None:
+    """The estimate comes first; nothing is begun."""
+    fill_up(small_disk, leave_bytes=8192)
+    with pytest.raises(StorageFailed, match=r"predictions need about .* free some space"):
+        score(small_disk, NIGHT, settings_for(small_disk))
+    assert not Path(small_disk.full("predictions/night")).exists()
+
+
+def test_a_disk_that_fills_up_on_the_way(small_disk: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENOSPC in the middle: one line, nothing half-visible, nothing earlier hurt; with room, a rerun ends well."""
+    monkeypatch.setattr(room, "ROW_BYTES", 0)
+    ballast = fill_up(small_disk, leave_bytes=16_384)
+    with pytest.raises(StorageFailed, match="No space left on device; free some space"):
+        score(small_disk, NIGHT, settings_for(small_disk))
+    assert published(small_disk) == ["small"]
+    ballast.unlink()
+    verify(small_disk)
+    assert score(small_disk, NIGHT, settings_for(small_disk)).datasets[0].rows == 2000
+    verify(small_disk)
+
+
+def test_a_disk_without_inodes(small_disk: Store) -> None:
+    """No name left for a file is a full disk too."""
+    spare = Path(small_disk.full("spare"))
+    spare.mkdir()
+    while os.statvfs(small_disk.url).f_ffree:
+        (spare / uuid.uuid4().hex).touch()
+    with pytest.raises(StorageFailed, match="No space left on device"):
+        score(small_disk, NIGHT, settings_for(small_disk))
+    assert published(small_disk) == ["small"]
+
+
+def test_a_read_only_disk(small_disk: Store) -> None:
+    """What is there can be verified and is reported as done; new work is refused in one line."""
+    mount("-o", "remount,ro", small_disk.url)
+    assert score(small_disk, ScoreOptions(dataset="small"), settings_for(small_disk)).datasets[0].already
+    with pytest.raises(StorageFailed, match="read-only"):
+        score(small_disk, NIGHT, settings_for(small_disk))
+    verify(small_disk)
