@@ -1,0 +1,26 @@
+"""A preset becomes plain numbers that fit the data's size. (`quick` is something tiny in these tests.)"""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from digitrec.training.recipe import Recipe, recipe_for
+
+
+@given(st.integers(0, 10_000_000), st.sampled_from(["default", "best"]))
+def test_every_size_has_a_recipe_that_can_be_kept(rows: int, preset: str) -> None:
+    """It survives JSON, and a batch is never larger than the rows that are trained on."""
+    recipe = recipe_for(preset, rows)  # type: ignore[arg-type]  # drawn from the literal's values
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    assert recipe.epochs >= 1
+    assert rows < 100 or recipe.batch <= rows * 0.5
+
+
+@pytest.mark.parametrize("preset", ["default", "best"])
+def test_more_data_is_seen_less_often(preset: str) -> None:
+    """Epochs fall with the size, down to the least that the preset allows."""
+    epochs = [recipe_for(preset, rows).epochs for rows in (1_000, 60_000, 5_000_000)]  # type: ignore[arg-type]
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[-1] >= 50
