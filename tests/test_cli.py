@@ -106,7 +106,7 @@ def test_a_folder_instead_of_a_file(digitrec: Command, tmp_path: Path) -> None:
 def test_a_named_pipe_does_not_hang(digitrec: Command, tmp_path: Path) -> None:
     """Regular files only: nobody waits for a writer that may never come."""
     os.mkfifo(tmp_path / "pipe.csv")
-    refused(digitrec("ingest", "pipe.csv"), 66, "pipe.csv", "regular file")
+    refused(digitrec("ingest", "pipe.csv"), 66, "pipe.csv", "expected a CSV file")
 
 
 def test_an_empty_file(digitrec: Command, tmp_path: Path) -> None:
@@ -125,7 +125,8 @@ def test_all_rows_refused(digitrec: Command, tmp_path: Path) -> None:
     """Exit 65, the reason, and nothing is published."""
     write_csv(tmp_path / "bad.csv", rows=2, pixel="256")
     ended = digitrec("ingest", "bad.csv")
-    refused(ended, 65, "bad.csv")
+    refused(ended, 65, "all 2 rows were refused")
+    assert "bad.csv" in ended.err
     assert "pixel_out_of_range" in ended.err
     assert published(tmp_path) == []
 
@@ -185,11 +186,12 @@ def test_the_same_again_is_success(digitrec: Command, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def as_nobody() -> Iterator[Path]:
+def as_nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that belongs to somebody else; modes count, because root's rights are put aside."""
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         write_csv(Path(folder) / "a.csv").chmod(0o644)
+        monkeypatch.chdir(folder)
         if os.geteuid() == 0:
             os.seteuid(65534)
             yield Path(folder)

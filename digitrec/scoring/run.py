@@ -26,7 +26,7 @@ NAMED_FAILURES = 5
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What was scored, by which model version ("" if none was needed), and what was not."""
+    """What was scored, by which model version, and what was not."""
 
     datasets: tuple[Scored, ...]
     model: str
@@ -34,8 +34,7 @@ class ScoreReport:
 
     def lines(self) -> list[str]:
         if not self.datasets and not self.failures:
-            hint = "" if self.model else "; no champion yet: train one with `digitrec train`"
-            return [f"nothing to score: every unlabelled dataset has predictions{hint}"]
+            return ["nothing to score: every unlabelled dataset has predictions"]
         return [line for scored in self.datasets for line in scored.lines()] + [
             f"{failure.dataset}: FAILED: {failure.error}" for failure in self.failures
         ]
@@ -89,11 +88,14 @@ def score_all(
 ) -> ScoreReport:
     """`score`, with what failed in the report instead of raised."""
     version = options.model or champion(store)
+    if version is None:
+        raise NoInput(
+            f"no champion in {store.url}: train one with `digitrec ingest train.csv` and `digitrec train`, "
+            "or name a --model"
+        )
     datasets, unreadable = chosen(store, options, version)
     if not datasets:
-        return ScoreReport((), version or "", tuple(unreadable))
-    if version is None:
-        raise NoInput(f"no champion in {store.url}: train one with `digitrec train`, or name a --model")
+        return ScoreReport((), version, tuple(unreadable))
     model = catalog.model(store, version)
     jobs = (prepare(store, dataset, model, options) for dataset in datasets)
     ledger = Ledger(jobs, means.partition_rows, progress)
@@ -118,7 +120,7 @@ def compute_open(ledger: Ledger, settings: Settings, means: Means) -> None:
         ) from None
 
 
-def chosen(store: Store, options: ScoreOptions, version: str | None) -> tuple[list[Manifest], list[Failure]]:
+def chosen(store: Store, options: ScoreOptions, version: str) -> tuple[list[Manifest], list[Failure]]:
     """The datasets to score, and those of the store whose manifest cannot be read (unless one was named)."""
     if options.dataset:
         return [catalog.dataset(store, options.dataset)], []

@@ -160,11 +160,11 @@ def test_an_empty_dataset_gets_an_empty_publication(store: Store, settings: Sett
 
 
 def test_without_champion_it_says_what_to_do(store: Store, settings: Settings) -> None:
-    """No champion is no input, once there is something to score; with nothing at all, the report says both."""
-    assert "digitrec train" in score(store, ScoreOptions(), settings).lines()[0]
-    make_dataset(store, "night", make_images(3))
-    with pytest.raises(NoInput, match="train one with `digitrec train`"):
-        score(store, ScoreOptions(), settings)
+    """No champion is no input, whether or not there is something to score."""
+    for _ in "before", "after":
+        with pytest.raises(NoInput, match=r"train one with .*`digitrec train`"):
+            score(store, ScoreOptions(), settings)
+        make_dataset(store, "night", make_images(3))
 
 
 @pytest.mark.parametrize("options", [ScoreOptions(dataset="nosuch"), ScoreOptions(dataset="night", model="nosuch")])
