@@ -3,6 +3,8 @@
 import importlib.metadata
 import ipaddress
 import logging
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -109,10 +111,18 @@ def outside(address: str, settings: Settings, insecure: bool) -> Iterator[Cluste
 
 @contextmanager
 def closing(local: LocalCluster) -> Iterator[None]:
+    """Stop the workers in order; at once, if Ctrl-C is pressed again meanwhile."""
     try:
         yield
     finally:
-        local.close(timeout=CLOSE_TIMEOUT_S)
+        try:
+            local.close(timeout=CLOSE_TIMEOUT_S)
+        except KeyboardInterrupt:
+            local.shutdown_on_close = False  # or Dask waits ten seconds more when the interpreter ends
+            for worker in local.workers.values():
+                if pid := getattr(worker, "pid", None):
+                    os.kill(pid, signal.SIGKILL)
+            raise
 
 
 @contextmanager

@@ -90,14 +90,19 @@ def test_workers_do_not_outlive_their_driver(ready: Store, start: Start) -> None
     assert alive == []
 
 
-@pytest.mark.parametrize("mode", ["processes", "thread"])
-def test_ctrl_c_stops_and_says_how_to_go_on(ready: Store, start: Start, run: Run, mode: str) -> None:
-    """SIGINT, as a terminal sends it to the whole group: one line, exit 130, nothing published, no worker left."""
+@pytest.mark.parametrize(
+    ("mode", "presses"), [("processes", 1), ("thread", 1), pytest.param("processes", 2, marks=pytest.mark.soak)]
+)
+def test_ctrl_c_stops_and_says_how_to_go_on(ready: Store, start: Start, run: Run, mode: str, presses: int) -> None:
+    """SIGINT, as a terminal sends it to the whole group: one line, exit 130, nothing published, no worker left; also
+    for somebody who presses it again."""
     driver = start("slow", mode)
     go(ready)
     wait_for_parts(ready, 2)
     workers = psutil.Process(driver.pid).children(recursive=True)
-    os.killpg(driver.pid, signal.SIGINT)
+    for _ in range(presses):
+        os.killpg(driver.pid, signal.SIGINT)
+        time.sleep(0.2)
     _, said = driver.communicate(timeout=60)
     assert driver.returncode == 130, said
     assert said.startswith("error: stopped with ")

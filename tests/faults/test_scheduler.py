@@ -1,0 +1,108 @@
+"""A cluster of one's own, outside: its scheduler dies, or it talks TLS only."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster, Security
+
+from digitrec.errors import Unavailable
+from digitrec.scoring import cluster as cluster_room
+from digitrec.scoring.cluster import connect
+from digitrec.scoring.run import Means, score_all
+from digitrec.store.layout import Store
+from digitrec.verify import verify
+from tests.faults.computing import FOLDER, NIGHT, ROWS, quick
+from tests.faults.conftest import parts
+from tests.faults.test_driver import REPOSITORY, Start, go, start, wait_for_parts
+from tests.scoring.making import settings_for
+
+__all__ = ["start"]
+
+
+@pytest.fixture
+def scheduler() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """A scheduler and one worker, started by Dask's own commands on the loopback."""
+    dask = [sys.executable, "-m", "dask"]
+    first = subprocess.Popen(
+        [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stderr
+    address = next(found[0] for line in first.stderr if (found := re.search(r"tcp://127\.0\.0\.1:\d+", line)))
+    worker = subprocess.Popen(
+        [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "5"],
+        cwd=REPOSITORY,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    try:
+        yield address, first
+    finally:
+        for process in (first, worker):
+            process.kill()
+            process.wait()
+        first.stderr.close()
+
+
+def test_a_scheduler_that_dies_ends_the_run(
+    ready: Store, scheduler: tuple[str, "subprocess.Popen[str]"], start: Start, undisturbed: list[str]
+) -> None:
+    """Exit 69 with one line; nothing is published; the next run, on a cluster of its own, goes on."""
+    address, process = scheduler
+    driver = start("slow", "processes", address)
+    go(ready)
+    wait_for_parts(ready, 2)
+    process.send_signal(signal.SIGKILL)
+    _, said = driver.communicate(timeout=90)
+    assert driver.returncode == 69, said
+    assert said == (
+        f"error: the Dask cluster at {address} is lost: the connection to the scheduler broke; "
+        "finished partitions are kept, the same command goes on from there\n"
+    )
+    assert not Path(ready.full(f"{FOLDER}/manifest.json")).exists()
+    means = Means(processes=False, compute=quick, partition_rows=ROWS)
+    (scored,) = score_all(ready, NIGHT, settings_for(ready), means).datasets
+    assert parts(scored.folder) == undisturbed
+    verify(ready)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """A self-signed certificate and its key, good for a day, as PEM files."""
+    pem, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
+    subprocess.run([*request.split(), "-keyout", key, "-out", pem], check=True, capture_output=True)
+    return pem, key
+
+
+def test_tls_admits_who_has_the_certificate_and_nobody_else(
+    ready: Store, certificate: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the settings' files, a run over TLS ends like any other; without the right ones, exit 69."""
+    monkeypatch.setattr(cluster_room, "CONNECT_TIMEOUT_S", 2.0)
+    pem, key = certificate
+    files = dict.fromkeys(("tls_ca_file", "tls_scheduler_cert", "tls_worker_cert", "tls_client_cert"), pem)
+    files |= dict.fromkeys(("tls_scheduler_key", "tls_worker_key", "tls_client_key"), key)
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tls",
+        host="127.0.0.1",
+        dashboard_address=None,
+        security=Security(require_encryption=True, **files),
+    ) as cluster:
+        tls = {"dask": cluster.scheduler_address, "dask_tls_ca": pem, "dask_tls_cert": pem, "dask_tls_key": key}
+        means = Means(compute=quick, partition_rows=ROWS)
+        assert score_all(ready, NIGHT, settings_for(ready, **tls), means).datasets[0].rows == 240
+        plain = settings_for(ready, dask=cluster.scheduler_address.replace("tls://", "tcp://"))
+        with pytest.raises(Unavailable, match="cannot reach"), connect(plain, rows=1, partitions=1):
+            pass
