@@ -3,6 +3,7 @@
 What is set here are defaults: what the environment, a profile or a prefect.toml says goes before.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -19,6 +20,8 @@ DEFAULTS = {
     "server.analytics_enabled": False,
     # The very first start makes the database: 17–24 s on two idle cores, and Prefect would give up after 20.
     "server.ephemeral.startup_timeout_seconds": 120,
+    # Heartbeats tell a server which of its workers' runs are dead. A person sees that; each run would end 1 s later.
+    "flows.heartbeat_frequency": None,
 }
 
 
@@ -30,6 +33,8 @@ def server_at_hand(library: str) -> Iterator[None]:
     which `prefect server start` shares, and so shows these runs later.
     Raises `Unavailable` if the server does not answer, `Misconfigured` if there may be none.
     """
+    # At the end Prefect would count aloud the events that it is still sending.
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     with temporary_settings(set_defaults=DEFAULTS) as settings:
         if settings.api.url:
             check_answers(settings.api.url)

@@ -3,8 +3,9 @@
 Run it here with `python flows/ingest.py --help`, or deploy it (deployments/README.md).
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import _quick  # noqa: F401
 from _server import server_at_hand
 from _stage import abridged, in_one_line, leave, settings_for, shown, stage
 from cyclopts import Parameter
@@ -50,8 +51,20 @@ def ingest_files(settings: Settings, sources: list[str], options: IngestOptions)
 
     with shown("ingest") as progress:
         report = ingest(Store.at(settings.store), sources, options, threads=settings.threads, progress=progress)
-    leave("ingest", report.lines(), [{"dataset": report.dataset, "rows": report.rows, "rejects": report.rejects}])
+    leave("ingest", report.lines(), [row(report)])
     return report
+
+
+def row(report: "IngestReport") -> dict[str, Any]:
+    """The line of the table in Prefect's UI."""
+    return {
+        "dataset": report.dataset,
+        "rows": report.rows,
+        "rejects": report.rejects,
+        "reasons": ", ".join(f"{count} {reason}" for reason, count in sorted(report.reasons.items())),
+        "labelled": report.labelled,
+        "already": report.already,
+    }
 
 
 app = make_app("ingest.py", "Check CSV files and seal them as a dataset, as a Prefect flow.", __version__)

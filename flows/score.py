@@ -5,6 +5,7 @@ Run it here with `python flows/score.py --help`, or deploy it (deployments/READM
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+import _quick  # noqa: F401
 from _server import server_at_hand
 from _stage import abridged, in_one_line, leave, settings_for, shown, stage
 from cyclopts import Parameter

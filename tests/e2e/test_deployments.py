@@ -48,6 +48,7 @@ class Prefect:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "DIGITREC_STORE": str(store),
+            "DIGITREC_THREADS": "1",
         }
 
     def run(self, *arguments: str) -> str:
@@ -111,7 +112,7 @@ def store(tmp_path: Path) -> Store:
     """A store with a labelled dataset, and a file of new digits that landed an hour ago."""
     store = Store.at(tmp_path / "store")
     images, labels = mnist_data()
-    rows = np.column_stack([labels, images]).astype(np.uint8)[::9]
+    rows = np.column_stack([labels, images]).astype(np.uint8)[::10]
     write_csv(tmp_path / "train.csv", ["label", *KAGGLE_PIXELS], rows[NEW_ROWS:])
     ingest(store, [str(tmp_path / "train.csv")], IngestOptions())
     landed = Path(store.full("landing")) / "new.csv"

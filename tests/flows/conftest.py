@@ -14,6 +14,12 @@ from prefect.testing.utilities import prefect_test_harness
 FLOWS = Path(__file__).parents[2] / "flows"
 
 
+@pytest.fixture(autouse=True)
+def one_thread(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little work on one core: threads that wait for one another are slow where others use the machine too."""
+    monkeypatch.setenv("DIGITREC_THREADS", "1")
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A server with an empty database, for flows that run in this process."""
