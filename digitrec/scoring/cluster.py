@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -78,7 +78,7 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
             dashboard_address="127.0.0.1:0",
             preload=["digitrec.scoring.worker"],
         )
-    with closing(local), open_client(local) as client:
+    with closing(local), closing_client(Client(local, set_as_default=False)) as client:
         LOG.info("local cluster: %d worker processes, dashboard %s", workers, local.dashboard_link)
         yield Cluster(client, local.scheduler_address, workers)
 
@@ -87,7 +87,7 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
 def own_thread() -> Iterator[Cluster]:
     """One worker inside this process: nothing to start, torch is imported once."""
     local = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0)
-    with closing(local), open_client(local) as client:
+    with closing(local), closing_client(Client(local, set_as_default=False)) as client:
         yield Cluster(client, local.scheduler_address, 1)
 
 
@@ -100,38 +100,45 @@ def outside(address: str, settings: Settings, insecure: bool) -> Iterator[Cluste
         lambda: Client(address, security=security, timeout=CONNECT_TIMEOUT_S, set_as_default=False),
         f"cannot reach the Dask scheduler at {address}",
     )
-    try:
+    with closing_client(client):
         check_workers(client, address)
         slots = sum(client.nthreads().values())
         LOG.info("Dask cluster %s: %d threads, dashboard %s", address, slots, client.dashboard_link)
         yield Cluster(client, address, slots)
-    finally:
-        client.close(timeout=CLOSE_TIMEOUT_S)
 
 
 @contextmanager
 def closing(local: LocalCluster) -> Iterator[None]:
-    """Stop the workers in order; at once, if Ctrl-C is pressed again meanwhile."""
+    """Stop the workers in order; at once if that takes too long, or if Ctrl-C is pressed (again) meanwhile."""
     try:
         yield
     finally:
         try:
             local.close(timeout=CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            kill_workers(local)
         except KeyboardInterrupt:
-            local.shutdown_on_close = False  # or Dask waits ten seconds more when the interpreter ends
-            for worker in local.workers.values():
-                if pid := getattr(worker, "pid", None):
-                    os.kill(pid, signal.SIGKILL)
+            kill_workers(local)
             raise
 
 
+def kill_workers(local: LocalCluster) -> None:
+    """End worker processes that hold nothing any more: what they did is in receipts."""
+    local.shutdown_on_close = False  # or Dask tries again, for ten seconds, when the interpreter ends
+    for worker in local.workers.values():
+        if pid := getattr(worker, "pid", None):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 @contextmanager
-def open_client(local: LocalCluster) -> Iterator[Client]:
-    client = Client(local, set_as_default=False)
+def closing_client(client: Client) -> Iterator[Client]:
+    """Say good-bye to the scheduler, if it is there to hear it."""
     try:
         yield client
     finally:
-        client.close(timeout=CLOSE_TIMEOUT_S)
+        with suppress(TimeoutError):
+            client.close(timeout=CLOSE_TIMEOUT_S)
 
 
 def security_for(address: str, settings: Settings, insecure: bool) -> Security | None:

@@ -1,10 +1,12 @@
 """connect(): which clusters are used, which are refused, and that none makes a noise."""
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from distributed import LocalCluster
 
@@ -112,6 +114,15 @@ def test_everything_listens_on_the_loopback_only(store: Store) -> None:
         assert cluster.address.startswith("tcp://127.0.0.1:")
         assert cluster.client.dashboard_link.startswith("http://127.0.0.1:")
         assert all(worker.startswith("tcp://127.0.0.1:") for worker in cluster.client.nthreads())
+
+
+def test_workers_that_do_not_end_in_time_are_killed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was computed is in receipts: a slow good-bye is no reason to fail a run."""
+    with connect(settings_for(store), rows=10**9, partitions=1) as cluster:
+        (pid,) = cluster.client.run(os.getpid).values()
+        worker = psutil.Process(pid)
+        monkeypatch.setattr(room, "CLOSE_TIMEOUT_S", 0.001)
+    assert psutil.wait_procs([worker], timeout=30)[1] == []
 
 
 def test_a_run_on_processes_is_quiet(ready: Store) -> None:
