@@ -129,13 +129,12 @@ class SourceFile:
         self.position += len(data)
         return self._hasher.submit(self._sha.update, data)
 
-    def read(self, size: int) -> bytes:
+    def read_raw(self, view: memoryview) -> int:
         with reading(self.path):
-            return self._file.read(size)
+            return self._file.readinto(view) or 0
 
     def _read(self, view: memoryview, buffer: Buffer) -> int:
-        with reading(self.path):
-            read = self._file.readinto(view) or 0
+        read = self.read_raw(view)
         buffer.hashed.append(self.hash(view[:read]))
         return read
 
@@ -173,10 +172,11 @@ class HashedReads(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._source.read(size)
-        self._source.hash(data)
-        return data
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        read = self._source.read_raw(view)
+        self._source.hash(bytes(view[:read]))
+        return read
 
 
 def unpacked(suffix: str, raw: HashedReads) -> Any:

@@ -98,10 +98,10 @@ def layout_from_names(names: tuple[str, ...]) -> Layout:
 
 
 def differences(names: Sequence[str], pixels: Sequence[str], known: Iterable[str]) -> str:
-    counts = Counter(names)
+    counts, known = Counter(names), frozenset(known)
     found = {
         "missing": [name for name in pixels if name not in counts],
-        "unknown": [name for name in counts if name not in set(known)],
+        "unknown": [name for name in counts if name not in known],
         "there twice": [name for name, count in counts.items() if count > 1],
     }
     return ", ".join(f"{what} {few(some)}" for what, some in found.items() if some)
