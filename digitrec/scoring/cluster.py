@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -198,6 +199,7 @@ def installed_versions() -> dict[str, str]:
     return {package: installed_version(package) for package in COMPARED}
 
 
+@cache
 def installed_version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

@@ -121,10 +121,26 @@ def read_groups(work: Work, partition: Partition) -> Iterator[pa.Table]:
                 rows = shard.read_row_group(place, columns=columns, use_threads=False)
             except (pa.ArrowException, OSError) as error:
                 raise Corrupt(f"{full} cannot be read at row group {place}: {error}") from error
-            ids = rows["image_id"].to_numpy()
+            ids = ids_of(rows)
             if RowGroup.of(ids) != expected or (np.diff(ids) <= 0).any():
                 raise Corrupt(f"{full}: the ids of row group {place} are not those its manifest names, going up")
             yield rows
+
+
+# NumPy and Arrow meet by their buffers here: pyarrow's own conversions import pandas, a quarter of a second a process.
+
+
+def ids_of(rows: pa.Table) -> np.ndarray:
+    """The `image_id` column as int64 [n]."""
+    chunks = rows["image_id"].chunks
+    return np.concatenate(
+        [np.frombuffer(chunk.buffers()[1], np.int64, len(chunk), chunk.offset * 8) for chunk in chunks]
+    )
+
+
+def arrow(values: np.ndarray) -> pa.Array:
+    """A contiguous array of numbers as an Arrow column of the same type, without copying."""
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
 def part_schema(work: Work) -> pa.Schema:
@@ -135,17 +151,17 @@ def part_schema(work: Work) -> pa.Schema:
 
 def part_table(work: Work, rows: pa.Table, predictions: Predictions) -> pa.Table:
     """One row group of a part: the ids (and keys) as they were read, and what the network says."""
-    columns: dict[str, pa.Array | pa.ChunkedArray | np.ndarray] = {
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {
         "image_id": rows["image_id"],
-        "label": predictions.label,
-        "confidence": predictions.confidence,
-        "runner_up": predictions.runner_up,
-        "runner_up_confidence": predictions.runner_up_confidence,
+        "label": arrow(predictions.label),
+        "confidence": arrow(predictions.confidence),
+        "runner_up": arrow(predictions.runner_up),
+        "runner_up_confidence": arrow(predictions.runner_up_confidence),
     }
     if work.keyed:
         columns["key"] = rows["key"]
     if work.probabilities:
-        columns["probabilities"] = pa.FixedSizeListArray.from_arrays(predictions.probabilities.ravel(), CLASSES)
+        columns["probabilities"] = pa.FixedSizeListArray.from_arrays(arrow(predictions.probabilities.ravel()), CLASSES)
     schema = part_schema(work)
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
