@@ -225,7 +225,8 @@ def tail_of(line: bytes, offset: int, accept: bool) -> Iterator[Block]:
     """The last line, which has no newline: whole if `accept`, else a fault."""
     if accept and line == b"\r":
         return
-    data = np.frombuffer(bytes(PADDING) + line + b"\n" + bytes(PADDING), np.uint8)
+    # A bytearray: Numba would compile the kernel once more for an array that cannot be written.
+    data = np.frombuffer(bytearray(PADDING) + line + b"\n" + bytes(PADDING), np.uint8)
     stop = PADDING + len(line)
     yield Block(data, PADDING, stop + 1, offset) if accept else Block(data, PADDING, stop, offset, "unterminated")
 

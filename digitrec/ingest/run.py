@@ -24,7 +24,16 @@ from digitrec.store.layout import (
     name_from,
     staging_folder,
 )
-from digitrec.store.manifest import File, Manifest, Source, describe, find_manifest, publish, same_request
+from digitrec.store.manifest import (
+    File,
+    Manifest,
+    Source,
+    describe,
+    find_manifest,
+    publish,
+    read_manifest,
+    same_request,
+)
 
 SUFFIXES = (".gz", ".zst", ".csv")
 
@@ -193,8 +202,7 @@ def settle_and_publish(
 
 def remove_strays(store: Store, folder: str, loser: Manifest) -> None:
     """Remove the files of a lost race that the winner does not name."""
-    winner = find_manifest(store, folder)
-    kept = {file.path for file in winner.files} if winner else set()
+    kept = {file.path for file in read_manifest(store, folder).files}
     for file in loser.files:
         if file.path not in kept:
             Path(store.full(file.path)).unlink(missing_ok=True)

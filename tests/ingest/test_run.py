@@ -1,0 +1,262 @@
+"""`ingest()`: what a dataset is, and that the same request gives the same bytes, once."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from digitrec.contract import REJECTS_SCHEMA, ids_digest, shard_schema
+from digitrec.errors import AlreadyPublished, NoInput, StorageFailed, UsageError
+from digitrec.ingest import csv, run, shards
+from digitrec.ingest.run import ingest
+from digitrec.options import IngestOptions
+from digitrec.progress import Step
+from digitrec.store.layout import Store
+from digitrec.store.manifest import Manifest, check_file, read_manifest
+from digitrec.store.reading import open_verified, read_dataset
+
+from . import files
+from .files import KAGGLE, KEYED, csv_of, lines_of, write
+
+PLAIN = IngestOptions()
+NAMED = IngestOptions(dataset="digits")
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row groups of 40 rows, shards of 80."""
+    monkeypatch.setattr(shards, "ROW_GROUP_ROWS", 40)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 80)
+
+
+def manifest_of(store: Store, name: str) -> Manifest:
+    return read_manifest(store, f"datasets/{name}")
+
+
+def everything(store: Store) -> dict[str, bytes]:
+    base = Path(store.url)
+    return {path.relative_to(base).as_posix(): path.read_bytes() for path in base.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("names", [KAGGLE, files.UNLABELLED, files.GRID, files.OPENML, KEYED])
+def test_every_dialect_gives_the_same_images(names: tuple[str, ...], tmp_path: Path, store: Store) -> None:
+    """Kaggle's header with and without label, 1x1…, OpenML's, and one with an id."""
+    report = ingest(store, [write(tmp_path / "a.csv", csv_of(names, 30))], PLAIN)
+    frame = read_dataset(store.full(report.folder))
+    images, labels = files.digits()
+    assert (frame[[f"pixel{index}" for index in range(784)]].to_numpy() == images[:30]).all()
+    assert (report.labelled, report.keyed) == (names != files.UNLABELLED, names == KEYED)
+    if report.labelled:
+        assert (frame["label"] == labels[:30]).all()
+    if report.keyed:
+        assert frame["key"].tolist() == [f"key-{number}" for number in range(30)]
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("names", [KAGGLE, files.UNLABELLED, KEYED])
+def test_shards_keep_the_contract(names: tuple[str, ...], tmp_path: Path, store: Store) -> None:
+    """Schema, zstd, no statistics of images, row groups as the manifest tells, digests in the names."""
+    report = ingest(store, [write(tmp_path / "a.csv", csv_of(names, 200))], NAMED)
+    manifest = manifest_of(store, report.dataset)
+    assert [file.rows for file in manifest.data_files] == [80, 80, 40]
+    first_id = 1
+    for file in manifest.data_files:
+        check_file(store, file)
+        assert file.sha256[:12] in file.path
+        shard = open_verified(store, file)
+        assert shard.schema_arrow == shard_schema(labelled=report.labelled, keyed=report.keyed)
+        for index, group in enumerate(file.row_groups):
+            image = shard.metadata.row_group(index).column(shard.metadata.num_columns - 1)
+            assert (image.compression, image.is_stats_set) == ("ZSTD", False)
+            ids = shard.read_row_group(index, ["image_id"])["image_id"].to_numpy()
+            assert ids.tolist() == list(range(first_id, first_id + group.rows))
+            assert (group.first_id, group.last_id, group.ids) == (ids[0], ids[-1], ids_digest(ids))
+            first_id += group.rows
+
+
+def test_rejects_are_kept_with_everything_that_finds_them(tmp_path: Path, store: Store) -> None:
+    """source, line, byte_offset, column, reason, text; counted by reason in the manifest and the report."""
+    header, first, second, third = lines_of(KAGGLE, 3)
+    data = b"\r\n".join([header, first, b"1,2,\x07", second, b"x" + third[1:], b""])
+    report = ingest(store, [write(tmp_path / "a.csv", data)], NAMED)
+    manifest = manifest_of(store, "digits")
+    file = manifest.files[-1]
+    table = pq.read_table(store.full(file.path))
+    assert table.schema == REJECTS_SCHEMA
+    assert (file.rows, file.path) == (2, f"datasets/digits/rejects-{file.sha256[:12]}.parquet")
+    one, two = table.to_pylist()
+    assert one == {
+        "source": "a.csv",
+        "line": 3,
+        "byte_offset": data.index(b"1,2,\x07"),
+        "column": None,
+        "reason": "column_count",
+        "text": "3 columns: 1,2,\\x07",
+    }
+    assert (two["line"], two["column"], two["reason"]) == (5, "label", "not_an_integer")
+    assert len(str(two["text"]).encode()) == 200
+    assert report.reasons == manifest.facts["rejects"] == {"column_count": 1, "not_an_integer": 1}
+    assert "  1 column_count" in report.lines()
+
+
+def test_ids_count_data_lines_over_all_sources_rejects_too(tmp_path: Path, store: Store) -> None:
+    """So an id is Kaggle's ImageId, and a glob is in the order of names."""
+    for name in "cab":
+        header, *rows = lines_of(KAGGLE, 2, first=ord(name))
+        write(tmp_path / f"{name}.csv", b"\n".join([header, b"oops", *rows, b""]))
+    report = ingest(store, [tmp_path / "*.csv"], IngestOptions(dataset="abc", max_rejects=0.5))
+    frame = read_dataset(store.full(report.folder))
+    assert frame["image_id"].tolist() == [2, 3, 5, 6, 8, 9]
+    assert [source.name for source in manifest_of(store, "abc").sources] == ["a.csv", "b.csv", "c.csv"]
+    images, _ = files.digits()
+    assert (frame.to_numpy()[::2, 2:] == images[[97, 98, 99]]).all()
+    assert pq.read_table(store.full(manifest_of(store, "abc").files[-1].path))["line"].to_pylist() == [2, 2, 2]
+
+
+@pytest.mark.usefixtures("small_shards")
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    threads=st.integers(1, 5),
+    block=st.sampled_from([2_000, 9_999, 70_000, 1 << 22]),
+    name=st.sampled_from(["", ".gz", ".zst"]),
+)
+def test_shards_are_byte_equal_for_any_threads_and_blocks(
+    threads: int, block: int, name: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compressed or not, the shards of one content are the same bytes."""
+    folder = tmp_path_factory.mktemp("equal")
+    header, *rows = lines_of(KEYED, 250)
+    rows[100:100] = [b"", b'"', b"1,2"]
+    data = b"\n".join([header, *rows, b""])
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "BLOCK_BYTES", block)
+        other = ingest(Store.at(folder / "x"), [write(folder / f"a.csv{name}", data)], NAMED, threads=threads)
+    plain = ingest(Store.at(folder / "y"), [write(folder / "a.csv", data)], NAMED, threads=2)
+    found = [manifest_of(Store.at(folder / where), "digits").data_files for where in "xy"]
+    assert found[0] == found[1]
+    assert (other.rows, other.reasons) == (plain.rows, plain.reasons)
+
+
+def test_the_manifest_says_what_was_asked_and_nothing_of_the_run(tmp_path: Path) -> None:
+    """Two runs of one request write the same bytes, wherever they run."""
+    path = write(tmp_path / "a.csv", csv_of())
+    stores = [Store.at(tmp_path / name) for name in "xy"]
+    for store in stores:
+        ingest(store, [path], NAMED)
+    assert everything(stores[0]) == everything(stores[1])
+    manifest = manifest_of(stores[0], "digits")
+    assert manifest.kind == "dataset"
+    assert manifest.asked["sources"] == [{"name": "a.csv", "sha256": manifest.sources[0].sha256}]
+    assert manifest.facts == {"labelled": True, "keyed": False, "rejects": {}}
+
+
+def test_a_dataset_without_a_name_is_called_after_its_source(tmp_path: Path, store: Store) -> None:
+    """Stem and eight digits of the digest of the file as it lies there."""
+    report = ingest(store, [write(tmp_path / "My Digits.csv.gz", csv_of())], PLAIN)
+    sha256 = manifest_of(store, report.dataset).sources[0].sha256
+    assert report.dataset == f"my-digits-{sha256[:8]}"
+
+
+def test_several_sources_need_a_name(tmp_path: Path, store: Store) -> None:
+    """Exit 64, before anything is read; a pattern that matches nothing is exit 66."""
+    paths = [write(tmp_path / f"{name}.csv", csv_of()) for name in "ab"]
+    with pytest.raises(UsageError, match="--dataset"):
+        ingest(store, paths, PLAIN)
+    with pytest.raises(UsageError, match="no dataset name"):
+        ingest(store, paths[:1], IngestOptions(dataset="No Name"))
+    with pytest.raises(NoInput, match="nothing matches"):
+        ingest(store, [tmp_path / "*.tsv"], PLAIN)
+    assert not Path(store.url).exists()
+
+
+def test_other_options_are_another_request(tmp_path: Path, store: Store) -> None:
+    """The same file, read otherwise, is not what stands under the name."""
+    path = write(tmp_path / "a.csv", csv_of())
+    ingest(store, [path], PLAIN)
+    with pytest.raises(AlreadyPublished, match="allow_unterminated"):
+        ingest(store, [path], IngestOptions(allow_unterminated=True))
+
+
+def test_racing_ingests_of_one_request_publish_once(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both succeed; what stands there is whole."""
+    path = write(tmp_path / "a.csv", csv_of(rows=50))
+    gate = threading.Barrier(4)
+    original = run.publish
+
+    def together(*args: object) -> bool:
+        gate.wait()
+        return original(*args)  # type: ignore[arg-type]  # passed through
+
+    monkeypatch.setattr(run, "publish", together)
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: ingest(store, [path], NAMED), range(4)))
+    assert sorted(report.already for report in reports) == [False, True, True, True]
+    assert len(read_dataset(store.full("datasets/digits"))) == 50
+
+
+def test_a_lost_race_for_a_name_leaves_only_the_winner(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loser says exit 73, and its shards are gone."""
+    paths = [write(tmp_path / f"{name}.csv", csv_of(first=ord(name))) for name in "ab"]
+    original = run.publish
+
+    def beaten(*args: object) -> bool:
+        monkeypatch.setattr(run, "publish", original)
+        ingest(store, paths[:1], NAMED)
+        return original(*args)  # type: ignore[arg-type]  # passed through
+
+    monkeypatch.setattr(run, "publish", beaten)
+    with pytest.raises(AlreadyPublished):
+        ingest(store, paths[1:], NAMED)
+    manifest = manifest_of(store, "digits")
+    assert manifest.sources[0].name == "a.csv"
+    there = {f"datasets/digits/{path.name}" for path in Path(store.full("datasets/digits")).iterdir()}
+    assert there == {"datasets/digits/manifest.json", *(file.path for file in manifest.files)}
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("fails", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_in_the_middle_leaves_nothing(
+    fails: BaseException, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk behind the encoders, Ctrl-C in front of them."""
+    path = write(tmp_path / "a.csv", csv_of(rows=400))
+
+    def fail(*_: object) -> None:
+        raise fails
+
+    target = (shards.os, "fsync") if isinstance(fails, OSError) else (run.Intake, "_report")
+    with monkeypatch.context() as patch:
+        patch.setattr(*target, fail)
+        with pytest.raises((StorageFailed, KeyboardInterrupt)):
+            ingest(store, [path], PLAIN)
+    assert everything(store) == {}
+    assert ingest(store, [path], PLAIN).rows == 400
+
+
+def test_progress_tells_bytes_rows_and_rejects(tmp_path: Path, store: Store) -> None:
+    """In bytes of all sources as they lie there."""
+    steps: list[Step] = []
+    paths = [write(tmp_path / f"{name}.csv.gz", csv_of(rows=20)) for name in "ab"]
+    ingest(store, paths, NAMED, progress=steps.append)
+    total = sum(path.stat().st_size for path in paths)
+    assert (steps[-1].stage, steps[-1].done, steps[-1].total, steps[-1].unit) == ("ingest", total, total, "bytes")
+    assert steps[-1].facts == {"rows": "40", "rejects": "0"}
+
+
+def test_many_rejects_do_not_grow_in_memory(tmp_path: Path, store: Store) -> None:
+    """20,000 refused rows: all kept, in order, in several batches."""
+    header, row = lines_of(KAGGLE, 1)
+    data = b"\n".join([header, row, *[b"%d" % number for number in range(20_000)], b""])
+    report = ingest(store, [write(tmp_path / "a.csv", data)], IngestOptions(dataset="bad", max_rejects=1))
+    table = pq.read_table(store.full(manifest_of(store, "bad").files[-1].path))
+    assert report.rejects == table.num_rows == 20_000
+    assert (np.diff(table["line"].to_numpy()) == 1).all()
