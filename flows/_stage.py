@@ -42,7 +42,7 @@ TABLE_ROWS = 100
 """A table in Prefect's UI is for looking at; the rest is in the store."""
 
 LOG = logging.getLogger("digitrec")
-TASK_LOG = logging.getLogger("prefect.task_runs")
+RUN_LOGS = (logging.getLogger("prefect.task_runs"), logging.getLogger("prefect.flow_runs"))
 
 
 def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
@@ -53,7 +53,8 @@ def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def told(*args: P.args, **kwargs: P.kwargs) -> Any:
-        TASK_LOG.addFilter(without_trace)
+        for log in RUN_LOGS:
+            log.addFilter(without_trace)
         try:
             return function(*args, **kwargs)
         except Exception as error:
@@ -61,14 +62,12 @@ def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
             if known is None:
                 raise
             return Failed(message=str(known), data=known)
-        finally:
-            TASK_LOG.removeFilter(without_trace)
 
     return told
 
 
 def without_trace(record: logging.LogRecord) -> bool:
-    """A filter: Prefect adds a trace when the last try has failed, but a digitrec error says all in its line."""
+    """A filter: Prefect adds a trace when the last try has failed and when a worker's run ends; the line says all."""
     if record.exc_info and isinstance(record.exc_info[1], DigitrecError):
         record.exc_info = None
     return True
