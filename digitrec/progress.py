@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Step:
-    """`done` of `total` (None: not known yet) in `unit` ("bytes", "epochs", "rows"); `facts` are shown as they are."""
+    """`done` of `total` (None: not known yet) in `unit` ("bytes", "epochs", "rows"); `facts` are shown as they are.
+
+    `logged`: the stage has written this step to its log, so a bar may show it, but no second log line.
+    """
 
     stage: str
     done: float
     total: float | None
     unit: str
     facts: Mapping[str, str] = field(default_factory=dict)
+    logged: bool = False
 
 
 Progress = Callable[[Step], None]

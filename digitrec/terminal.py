@@ -28,6 +28,8 @@ from digitrec.store.layout import Store
 
 LOG_EVERY_S = 5.0
 LOG = logging.getLogger("digitrec")
+CONSOLE = Console(stderr=True)
+"""One for log and bars, so that a log line goes above a bar and not into it."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,8 @@ def answer(context: Context, report: Report) -> None:
 
 def set_up_logging() -> None:
     """Send the library's log to stderr: coloured on a terminal, plain lines with times elsewhere."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        handler: logging.Handler = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%X")
+    if CONSOLE.is_terminal:
+        handler: logging.Handler = RichHandler(console=CONSOLE, show_path=False, show_level=False, log_time_format="%X")
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -164,12 +165,11 @@ def set_up_logging() -> None:
 @contextmanager
 def progress_shown() -> Iterator[Progress]:
     """Progress as bars on a terminal, as a log line every few seconds otherwise."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not CONSOLE.is_terminal:
         yield logged_progress()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Bars(*columns, TextColumn("{task.fields[facts]}"), console=console, transient=True) as bars:
+    with Bars(*columns, TextColumn("{task.fields[facts]}"), console=CONSOLE, transient=True) as bars:
         yield bar_progress(bars)
 
 
@@ -186,12 +186,12 @@ def bar_progress(bars: Bars) -> Progress:
 
 
 def logged_progress() -> Progress:
-    """A log line at most every `LOG_EVERY_S` seconds, and none for what is done sooner."""
+    """A log line at most every `LOG_EVERY_S` seconds; none for what is done sooner, or what the stage logs itself."""
     last = time.monotonic()
 
     def show(step: Step) -> None:
         nonlocal last
-        if time.monotonic() - last >= LOG_EVERY_S:
+        if not step.logged and time.monotonic() - last >= LOG_EVERY_S:
             last = time.monotonic()
             share = f" ({step.done / step.total:.0%})" if step.total else ""
             LOG.info("%s: %s %s%s %s", step.stage, f"{step.done:,.0f}", step.unit, share, facts_of(step))

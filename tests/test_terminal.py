@@ -149,7 +149,7 @@ def test_scripts_get_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_progress_off_a_terminal_is_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A log line every few seconds, none for what is done at once."""
+    """A log line every few seconds; none for what is done at once, none for what the stage logs itself."""
     now = [0.0]
     monkeypatch.setattr("digitrec.terminal.time.monotonic", lambda: now[0])
     monkeypatch.setattr(LOG, "propagate", True)
@@ -159,6 +159,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
         for second in range(12):
             now[0] = float(second)
             show(Step("ingest", second * 10, 120, "bytes", {"rejects": "0"}))
+            show(Step("train", second, 12, "epochs", logged=True))
     assert [record.getMessage() for record in caplog.records] == [
         "ingest: 50 bytes (42%) rejects 0", "ingest: 100 bytes (83%) rejects 0",
     ]  # fmt: skip
