@@ -1,0 +1,237 @@
+"""CSV → zstd Parquet: digitrec against polars, pyarrow, DuckDB and pandas, whole processes, in turn.
+
+    python bench/ingest.py [--repeat 5] [--rounds 5] [--rivals polars,pyarrow,duckdb,pandas] [--source FILE]
+
+The input is MNIST's 60,000 training digits, `--repeat` times over (5: 550 MB, 50: 5.5 GB), or what `fetch sample` gives
+where that file is missing. All outputs are compared before any time is taken. digitrec alone
+also checks every field, hashes what it read and wrote, and syncs it to the disk. Writes bench/results/ingest.json.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from digitrec.contract import KAGGLE_PIXELS
+from digitrec.ingest.dialect import Layout, layout_from_header
+from digitrec.ingest.pixels import PADDING, Rows, parse_block
+from digitrec.ingest.sources import fetch_sample
+from digitrec.store.reading import read_dataset
+
+HERE = Path(__file__).parent
+SOURCE = HERE.parent.parent / "shared/data/mnist/train.csv.gz"
+RESULTS = HERE / "results/ingest.json"
+PACKAGES = ("numba", "pyarrow", "polars", "duckdb", "pandas")
+INGEST = "from digitrec.cli import main; main()"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One whole process: seconds on the wall, seconds of all cores, greatest resident memory in MB."""
+
+    seconds: float
+    cpu_seconds: float
+    rss_mb: float
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Where everything lies. `folder` is emptied after each run."""
+
+    source: Path
+    folder: Path
+
+    def run(self, who: str) -> Run:
+        out = self.folder / "out"
+        if who == "digitrec":
+            command = [
+                sys.executable,
+                "-c",
+                INGEST,
+                "ingest",
+                str(self.source),
+                "--dataset",
+                "bench",
+                "--store",
+                str(out),
+            ]
+        else:
+            command = [sys.executable, str(HERE / "rivals.py"), who, str(self.source), str(out)]
+        return timed(command)
+
+    def output(self, who: str) -> np.ndarray:
+        """uint8 [n, 785], label first, of the last run."""
+        out = self.folder / "out"
+        if who == "digitrec":
+            frame = read_dataset(out / "datasets/bench")
+            return frame[["label", *KAGGLE_PIXELS]].to_numpy(np.uint8)
+        return np.column_stack([column.to_numpy() for column in pq.read_table(out).columns])
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder / "out", ignore_errors=True)
+        (self.folder / "out").unlink(missing_ok=True)
+
+
+def timed(command: list[str]) -> Run:
+    """Run a process to its end and see what it used. Its words are shown if it fails."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "timed.py"), *command], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{command[:3]} failed:\n{done.stderr[-2000:]}")
+    return Run(**json.loads(done.stdout))
+
+
+def make_input(source: Path, repeat: int, folder: Path) -> Path:
+    """`repeat` times the rows of a labelled CSV, plain, below one header."""
+    if not source.exists():
+        source = fetch_sample(folder)[0]
+    data = gzip.decompress(source.read_bytes()) if source.suffix == ".gz" else source.read_bytes()
+    header = data.index(b"\n") + 1
+    path = folder / f"input-{repeat}.csv"
+    with path.open("wb") as file:
+        file.write(data[:header])
+        for _ in range(repeat):
+            file.write(data[header:])
+    return path
+
+
+def compare(contest: Contest, names: list[str]) -> None:
+    """Run each once, on a small input, and stop unless all outputs are equal. Also compiles and warms what can be."""
+    wanted: np.ndarray | None = None
+    for who in names:
+        contest.run(who)
+        found = contest.output(who)
+        contest.clear()
+        wanted = found if wanted is None else wanted
+        if not np.array_equal(found, wanted):
+            raise SystemExit(f"the output of {who} differs from that of {names[0]}")
+
+
+def compete(contest: Contest, names: list[str], rounds: int) -> dict[str, list[Run]]:
+    """All in turn, `rounds` times, on an input that lies in the page cache."""
+    runs: dict[str, list[Run]] = {who: [] for who in names}
+    for number in range(rounds):
+        for who in names:
+            runs[who].append(contest.run(who))
+            contest.clear()
+            say(f"  round {number + 1}, {who}: {runs[who][-1].seconds:.2f} s")
+    return runs
+
+
+def kernel_rate(source: Path, threads: int) -> float:
+    """GB/s of the kernel alone: lines in memory → images in memory, on `threads` threads at once; best of 5."""
+    with source.open("rb") as file:
+        header = file.readline()
+        lines = file.read(64 << 20)
+    data = np.frombuffer(bytearray(PADDING) + lines[: lines.rindex(b"\n") + 1] + bytes(PADDING), np.uint8)
+    layout = layout_from_header(header.rstrip(), source.name)
+    with ThreadPoolExecutor(threads) as pool:
+        tasks = [(data, Rows.empty(len(data) // 1569 + 1, keyed=False), layout) for _ in range(threads)]
+        seconds = []
+        for _ in range(6):
+            before = time.perf_counter()
+            list(pool.map(parse_all, tasks))
+            seconds.append(time.perf_counter() - before)
+    return threads * len(data) / min(seconds) / 1e9
+
+
+def parse_all(task: tuple[np.ndarray, Rows, Layout]) -> None:
+    data, rows, layout = task
+    parse_block(data, PADDING, len(data) - PADDING, layout, rows, 1)
+
+
+def summary(runs: dict[str, list[Run]], source: Path, rounds: int) -> dict[str, object]:
+    size = source.stat().st_size
+    medians = {who: statistics.median(run.seconds for run in each) for who, each in runs.items()}
+    return {
+        "bytes": size,
+        "rounds": rounds,
+        "kernel_gb_s": {str(threads): round(kernel_rate(source, threads), 2) for threads in (1, 2)},
+        "results": {
+            who: {
+                "median_s": round(medians[who], 3),
+                "mb_s": round(size / medians[who] / 1e6),
+                "times_digitrec": round(medians[who] / medians["digitrec"], 2),
+                "runs": [{name: round(value, 3) for name, value in asdict(run).items()} for run in each],
+            }
+            for who, each in runs.items()
+        },
+    }
+
+
+def table(found: dict[str, object]) -> str:
+    rows = [f"{'':10} {'median s':>9} {'spread s':>15} {'MB/s':>6} {'× digitrec':>11} {'CPU s':>7} {'RSS MB':>7}"]
+    for who, result in found["results"].items():  # type: ignore[attr-defined]  # as `summary` built it
+        seconds = [run["seconds"] for run in result["runs"]]
+        cpu, rss = (max(run[name] for run in result["runs"]) for name in ("cpu_seconds", "rss_mb"))
+        spread = f"{min(seconds):.2f}–{max(seconds):.2f}"
+        rows.append(
+            f"{who:10} {result['median_s']:9.2f} {spread:>15} {result['mb_s']:6} {result['times_digitrec']:11.1f} "
+            f"{cpu:7.1f} {rss:7.0f}"
+        )
+    return "\n".join([*rows, f"kernel alone, GB/s by threads: {found['kernel_gb_s']}"])
+
+
+def here() -> dict[str, object]:
+    """What the figures depend on."""
+    cpu = next(
+        (line.split(":")[1].strip() for line in read_lines("/proc/cpuinfo") if "model name" in line), platform.machine()
+    )
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def read_lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def say(words: str) -> None:
+    sys.stdout.write(words + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rivals", default="polars,pyarrow,duckdb,pandas")
+    parser.add_argument("--source", type=Path, default=SOURCE)
+    asked = parser.parse_args()
+    names = ["digitrec", *filter(None, asked.rivals.split(","))]
+    machine = here()
+    with tempfile.TemporaryDirectory(prefix="digitrec-bench-") as name:
+        folder = Path(name)
+        compare(Contest(make_input(asked.source, 1, folder), folder), names)
+        say("outputs are equal")
+        source = make_input(asked.source, asked.repeat, folder)
+        found = summary(compete(Contest(source, folder), names, asked.rounds), source, asked.rounds)
+    say(table(found))
+    RESULTS.parent.mkdir(exist_ok=True)
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps(kept | {str(asked.repeat): machine | found}, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
