@@ -7,15 +7,16 @@ by one, when the rest is done; what takes its worker down alone is named. What h
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
 from distributed import Future, KilledWorker, as_completed
 
-from digitrec.errors import ComputationFailed, Unavailable
+from digitrec.errors import ComputationFailed, DigitrecError, Unavailable
 from digitrec.scoring.cluster import Cluster, within
-from digitrec.scoring.partition import Outcome
+from digitrec.scoring.partition import Done, Outcome
 from digitrec.scoring.plan import Partition
 from digitrec.scoring.receipts import Work
 
@@ -82,7 +83,7 @@ class Window:
                 return
             if ready := self.back.next_batch(block=False):
                 for future, result in ready:
-                    yield self.out.pop(future), self.answer(future, result)
+                    yield self.out.pop(future), self.answer(result)
             elif time.monotonic() - heard > self.stall_s:
                 yield from self.give_up()
             else:
@@ -100,14 +101,18 @@ class Window:
     def arrivals(self) -> as_completed:
         return as_completed(loop=self.cluster.client.loop, with_results=True, raise_errors=False)
 
-    def answer(self, future: Future[Outcome], result: object) -> Outcome | Suspicion:
-        """What a future that came back means. Raises `Unavailable` if Dask cancelled it: its scheduler is gone."""
-        if future.status == "finished":
-            outcome: Outcome = result  # type: ignore[assignment]  # what `compute` returned, through Dask
-            return outcome
-        if future.cancelled():
+    def answer(self, result: object) -> Outcome | Suspicion:
+        """What came back: an outcome, or how Dask says that there is none.
+
+        The future itself is not asked: its worker may have died since, and the future be on its way again. Raises
+        `Unavailable` if Dask cancelled it, which it does when its scheduler is gone.
+        """
+        if isinstance(result, Done | DigitrecError):
+            return result
+        if isinstance(result, CancelledError):
             raise self.lost("the connection to the scheduler broke")
-        error = future.exception(timeout=ANSWER_S)
+        assert isinstance(result, tuple)  # class, exception and traceback, as `as_completed` gives an error
+        error = result[1]
         if isinstance(error, KilledWorker):
             return Suspicion("killed every worker that took it")
         return ComputationFailed(f"{type(error).__name__}: {' '.join(str(error).split())}")
