@@ -70,7 +70,12 @@ class Prefect:
             yield
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                # Prefect turns SIGTERM into SIGINT, which a shell's background job ignores, and all below it.
+                process.kill()
+                process.wait()
 
     def logs(self) -> str:
         return "".join(f"\n--- {path.name}\n{path.read_text()[-3000:]}" for path in self.home.glob("*.log"))
