@@ -6,6 +6,7 @@ Falling back to an older one therefore costs time, nothing else.
 
 import hashlib
 import io
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -16,14 +17,16 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from digitrec.errors import Corrupt
 from digitrec.store.commit import sha256_of, write_replacing
 from digitrec.store.layout import Store
 
 BEST, LAST = "best", "last"
-MONITOR = "val_loss"
-"""Which epoch is best. On a few hundred validation rows accuracy moves in coarse steps; the loss does not."""
+MONITOR, MONITOR_ERROR = "val_loss", "val_loss_error"
+"""What tells which epoch is best. On a few hundred rows accuracy moves in coarse steps; the loss does not."""
+CHANCE = 2.0
 SAVE_LAST_EVERY_S = 2.0
 """Epochs on small datasets take a tenth of a second; more would be lost to writing than a kill could cost."""
 
@@ -81,21 +84,28 @@ def verifies(path: str) -> bool:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """`best.ckpt`: the epoch of the lowest validation loss. Its state names no folder, so a store can be moved."""
+    """`best.ckpt`: the latest epoch whose validation loss is within `CHANCE` standard errors of the lowest.
+
+    After Breiman's one-standard-error rule (Classification and Regression Trees, 1984). Among epochs that a few hundred
+    rows cannot tell apart the later is better, since its rate was lower; the very lowest may be early luck.
+    """
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder, BEST, monitor=MONITOR, save_on_train_epoch_end=True, enable_version_counter=False)
+        self.lowest = math.inf
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        if current is None:
+            return False
+        self.lowest = min(self.lowest, float(current))
+        return float(current) <= self.lowest + CHANCE * float(trainer.callback_metrics[MONITOR_ERROR])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"score": self.best_model_score}
+        """No folder in it, so that a store can be moved between kill and resume."""
+        return {"lowest": self.lowest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        score = state_dict["score"]
-        if score is not None:
-            path = checkpoint_path(str(self.dirpath), BEST)
-            self.best_k_models = {path: score}
-            self.best_model_path = self.kth_best_model_path = path
-            self.best_model_score = self.kth_value = score
+        self.lowest = state_dict["lowest"]
 
 
 class LastCheckpoint(ModelCheckpoint):

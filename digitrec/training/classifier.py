@@ -19,6 +19,8 @@ class DigitClassifier(LightningModule):
         super().__init__()
         self.recipe, self.seed, self.steps = recipe, seed, recipe.epochs * steps_per_epoch
         self.network = Perceptron(recipe.architecture)
+        self.losses: list[Tensor] = []
+        self.right: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 or float 0…255 [n, 784] → logits [n, 10]."""
@@ -35,12 +37,21 @@ class DigitClassifier(LightningModule):
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        self.losses, self.right = [], []
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
         logits = self(images)
-        right = (logits.argmax(1) == labels).float().mean()
-        self.log("val_loss", F.cross_entropy(logits, labels), batch_size=len(labels))
-        self.log("val_accuracy", right, batch_size=len(labels))
+        self.losses.append(F.cross_entropy(logits, labels, reduction="none"))
+        self.right.append((logits.argmax(1) == labels).float())
+
+    def on_validation_epoch_end(self) -> None:
+        """Means over all rows, and the standard error of the loss: how far it may be from the truth by chance."""
+        losses = torch.cat(self.losses)
+        self.log("val_loss", losses.mean())
+        self.log("val_loss_error", losses.std() / len(losses) ** 0.5)
+        self.log("val_accuracy", torch.cat(self.right).mean())
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

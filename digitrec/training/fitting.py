@@ -31,6 +31,7 @@ from digitrec.training.data import DigitsDataModule, Split
 from digitrec.training.recipe import Recipe
 
 LOG = logging.getLogger("digitrec.training")
+MEASURED = ("train_loss", "val_loss", "val_loss_error", "val_accuracy")
 NOISY = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 
 
@@ -41,6 +42,7 @@ class Epoch:
     epoch: int
     train_loss: float
     val_loss: float
+    val_loss_error: float
     val_accuracy: float
     lr: float
 
@@ -53,14 +55,11 @@ class Fitted:
     """
 
     network: Perceptron
+    best_epoch: int
     history: tuple[Epoch, ...]
     epochs_run: int
     seconds: float
     warnings: tuple[str, ...]
-
-    @property
-    def best_epoch(self) -> Epoch:
-        return min(self.history, key=lambda epoch: (epoch.val_loss, epoch.epoch))
 
 
 class Recorder(Callback):
@@ -72,9 +71,9 @@ class Recorder(Callback):
         self.epochs_run = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         lr = float(trainer.optimizers[0].param_groups[0]["lr"])
-        epoch = Epoch(trainer.current_epoch + 1, found["train_loss"], found["val_loss"], found["val_accuracy"], lr)
+        found = {name: float(trainer.callback_metrics[name]) for name in MEASURED}
+        epoch = Epoch(trainer.current_epoch + 1, lr=lr, **found)
         if not math.isfinite(epoch.train_loss + epoch.val_loss):
             raise ComputationFailed(f"training diverged in epoch {epoch.epoch}: the loss is not a finite number")
         self.history.append(epoch)
@@ -85,7 +84,7 @@ class Recorder(Callback):
         facts = {"validation accuracy": f"{epoch.val_accuracy:.2%}", "loss": f"{epoch.val_loss:.4f}"}
         said = ", ".join(f"{name} {value}" for name, value in facts.items())
         LOG.info("epoch %d of %d: %s, training loss %.4f", epoch.epoch, self.epochs, said, epoch.train_loss)
-        self.progress(Step("train", epoch.epoch, self.epochs, "epochs", facts))
+        self.progress(Step("train", epoch.epoch, self.epochs, "epochs", facts, logged=True))
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": [vars(epoch) for epoch in self.history]}
@@ -94,9 +93,7 @@ class Recorder(Callback):
         self.history = [Epoch(**epoch) for epoch in state_dict["history"]]
 
 
-def fit(
-    store: Store, folder: str, recipe: Recipe, seed: int, split: Split, threads: int | None, progress: Progress
-) -> Fitted:
+def fit(store: Store, folder: str, recipe: Recipe, seed: int, split: Split, progress: Progress) -> Fitted:
     """Train to the end, from the newest good checkpoint in `folder` (store-relative) if there is one.
 
     Raises `Interrupted` on SIGINT or SIGTERM, `ComputationFailed` if the loss diverges, `StorageFailed` if a
@@ -104,7 +101,7 @@ def fit(
     """
     began, checkpoints = time.monotonic(), store.full(folder)
     start = resume_point(checkpoints)
-    with quiet_lightning(), own_torch_state(threads):
+    with quiet_lightning():
         torch.manual_seed(seed)
         data = DigitsDataModule(split, batch=recipe.batch, seed=seed, distortion=recipe.distortion)
         module = DigitClassifier(recipe, seed, data.steps_per_epoch)
@@ -118,7 +115,7 @@ def fit(
         best = DigestedCheckpointIO(store).load_checkpoint(checkpoint_path(checkpoints, BEST))
     module.load_state_dict(best["state_dict"])
     network, seconds = module.network.cpu().eval(), time.monotonic() - began
-    return Fitted(network, tuple(recorder.history), recorder.epochs_run, seconds, start.warnings)
+    return Fitted(network, best["epoch"] + 1, tuple(recorder.history), recorder.epochs_run, seconds, start.warnings)
 
 
 def make_trainer(store: Store, checkpoints: str, recipe: Recipe, recorder: Recorder) -> Trainer:
@@ -167,10 +164,10 @@ def quiet_lightning() -> Iterator[None]:
 
 
 @contextmanager
-def own_torch_state(threads: int | None) -> Iterator[None]:
+def own_torch_state(threads: int) -> Iterator[None]:
     """Give training its own threads, random state and determinism, and the caller his back."""
     before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads or before)
+    torch.set_num_threads(threads)
     try:
         with torch.random.fork_rng():
             yield

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from digitrec.contract import CLASSES, PIXELS
 from digitrec.network import Architecture
 from digitrec.options import Preset
 from digitrec.training.augment import Distortion
@@ -11,6 +12,11 @@ from digitrec.training.augment import Distortion
 STEPS_PER_EPOCH_MIN = 28
 """Small datasets are trained in smaller batches, so that an epoch is never fewer steps than this."""
 BATCH_MIN = 16
+
+
+PARALLEL_FROM = 200_000_000
+"""Multiply-adds of one forward pass from which a second core pays. Below, threads wait for one another more than they
+work, and on a busy machine ten times as long: torch's threads spin at every barrier until the last one has its turn."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,12 @@ class Recipe:
     @property
     def architecture(self) -> Architecture:
         return Architecture(self.hidden, self.dropout, batch_norm=True)
+
+    def threads(self, cores: int) -> int:
+        """How many of `cores` to use. A small step is the work of one, so its result depends on no option either."""
+        layers = zip((PIXELS, *self.hidden), (*self.hidden, CLASSES), strict=True)
+        multiply_adds = self.batch * sum(wide * narrow for wide, narrow in layers)
+        return cores if multiply_adds >= PARALLEL_FROM else 1
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"hidden": list(self.hidden)}

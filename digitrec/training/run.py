@@ -21,7 +21,7 @@ from digitrec.store.commit import make_folder, put_if_absent, remove_folder, swe
 from digitrec.store.layout import Store, model_folder, training_folder
 from digitrec.store.manifest import Manifest, canonical, find_manifest
 from digitrec.training.data import Rows, Split, missing_classes, read_rows, split_rows
-from digitrec.training.fitting import Fitted, fit
+from digitrec.training.fitting import Fitted, fit, own_torch_state
 from digitrec.training.plan import Plan, asked_datasets, make_plan, planned_datasets
 from digitrec.training.promotion import Verdict, settle_champion
 from digitrec.training.sealing import seal
@@ -131,14 +131,21 @@ def train_and_seal(
     put_if_absent(store, request_path(plan.version), (canonical(request, indent=1) + "\n").encode())
     folder = f"{training_folder(plan.version)}/checkpoints"
     make_folder(store, folder)
+    cores = plan.recipe.threads(threads or len(os.sched_getaffinity(0)))
+    with own_torch_state(cores):
+        fitted = fit_or_say_how(store, folder, plan, split, progress)
+        manifest = seal(store, plan, split, fitted, folder)
+    keep_cost(store, plan, split, fitted, cores)
+    return manifest, (*fitted.warnings, *class_warnings(rows))
+
+
+def fit_or_say_how(store: Store, folder: str, plan: Plan, split: Split, progress: Progress) -> Fitted:
+    """`fit`, and if it is interrupted, say how to go on."""
     LOG.info("training %s on %s rows, %s validate", plan.version, f"{len(split.training):,}", len(split.validation))
     try:
-        fitted = fit(store, folder, plan.recipe, plan.seed, split, threads, progress)
+        return fit(store, folder, plan.recipe, plan.seed, split, progress)
     except Interrupted as error:
         raise Interrupted(f"{error}; go on with `digitrec train --resume {plan.version}`") from error
-    manifest = seal(store, plan, split, fitted, folder)
-    keep_cost(store, plan, split, fitted, threads)
-    return manifest, (*fitted.warnings, *class_warnings(rows))
 
 
 def class_warnings(rows: Rows) -> tuple[str, ...]:
@@ -152,7 +159,7 @@ def validation_rows(store: Store, plan: Plan) -> Rows:
     return split_rows(read_rows(store, planned_datasets(store, plan))).validation
 
 
-def keep_cost(store: Store, plan: Plan, split: Split, fitted: Fitted, threads: int | None) -> None:
+def keep_cost(store: Store, plan: Plan, split: Split, fitted: Fitted, threads: int) -> None:
     """When and how fast, in runs/<uuid>.json: it differs from run to run, so the manifest must not name it."""
     cost = {
         "format": FORMAT,
@@ -160,7 +167,7 @@ def keep_cost(store: Store, plan: Plan, split: Split, fitted: Fitted, threads: i
         "seconds": round(fitted.seconds, 3),
         "epochs_run": fitted.epochs_run,
         "images_per_s": round(fitted.epochs_run * len(split.training) / fitted.seconds, 1),
-        "threads": threads or len(os.sched_getaffinity(0)),
+        "threads": threads,
     }
     put_if_absent(
         store, f"{model_folder(plan.version)}/runs/{uuid.uuid4().hex}.json", canonical(cost, indent=1).encode()

@@ -99,7 +99,7 @@ def card_of(plan: Plan, split: Split, fitted: Fitted, judged: Judged) -> dict[st
         "datasets": asked["datasets"],
         "hyperparameters": asked["recipe"],
         "epochs": len(fitted.history),
-        "best_epoch": fitted.best_epoch.epoch,
+        "best_epoch": fitted.best_epoch,
         "rows": {"training": len(split.training), "validation": len(split.validation)},
         "split": SPLIT,
         "packages": {"digitrec": __version__} | {name: installed(name) for name in PACKAGES},
