@@ -48,6 +48,10 @@ class Rows:
         """The room behind the first `filled` rows."""
         return Rows(self.ids[filled:], self.labels[filled:], self.images[filled:], self.keys[filled:])
 
+    def until(self, filled: int) -> "Rows":
+        """The first `filled` rows."""
+        return Rows(self.ids[:filled], self.labels[:filled], self.images[:filled], self.keys[:filled])
+
 
 @dataclass(frozen=True)
 class Parsed:

@@ -1,23 +1,32 @@
-"""Rows → Parquet shards in a staging folder: row groups are encoded on all cores and written in order.
+"""Rows → Parquet shards in a staging folder: a thread a shard, a few neighbouring shards at a time.
 
-The kernel fills `room()`; a full row group goes to whatever thread is free, and one thread appends the results. Where
-a shard or row group ends depends on the rows alone, so shards are byte-equal for any number of threads. Memory is
-bounded by the row groups in flight, `threads` + 2.
+The kernel fills `room()`; a full row group goes to the thread that writes its shard. Arrow encodes the row groups of a
+file one after the other, so cores are kept busy by writing several shards at once. Where a shard or a row group ends
+depends on the rows alone, so shards are byte-equal for any number of threads. Memory is bounded by the row groups that
+are in flight.
 """
 
-import hashlib
-import os
 import queue
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from digitrec.contract import ROW_GROUP_ROWS, SHARD_ROWS
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from digitrec.contract import PIXELS, ROW_GROUP_ROWS, SHARD_ROWS, ids_digest, shard_schema
 from digitrec.errors import storage_errors
-from digitrec.ingest.parquet import MAGIC, EncodedRowGroup, Images, columns_of, encode_row_group, footer
 from digitrec.ingest.pixels import Rows
+from digitrec.store.commit import sha256_of, sync_file
 from digitrec.store.manifest import RowGroup
+
+GROUPS_PER_SHARD = SHARD_ROWS // ROW_GROUP_ROWS
+SHARDS_AT_ONCE_MAX = 4
+"""More would take memory for row groups (26 MB each) that one parsing thread cannot fill anyway."""
 
 
 @dataclass(frozen=True)
@@ -32,56 +41,85 @@ class StagedShard:
 
 
 class OpenShard:
-    """The shard that is being written."""
+    """The shard that is being written; used by one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.groups: list[EncodedRowGroup] = []
-        self._sha = hashlib.sha256()
-        self._bytes = 0
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path, self.schema = path, schema
+        self.groups: list[RowGroup] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def append(self, rows: Rows, keys: Sequence[str]) -> None:
+        """Encode one row group and write it."""
         with storage_errors("write"):
-            self._file = path.open("xb")
-        self._write(MAGIC)
+            self._writer = self._writer or open_writer(self.path, self.schema)
+            self._writer.write_batch(batch_of(self.schema, rows, keys), row_group_size=ROW_GROUP_ROWS)
+        ids = rows.ids
+        self.groups.append(RowGroup(len(ids), int(ids[0]), int(ids[-1]), ids_digest(ids)))
 
-    def append(self, group: EncodedRowGroup) -> None:
-        for chunk in group.chunks:
-            self._write(chunk.data)
-        self.groups.append(group.without_data())
-
-    def finish(self, *, labelled: bool, keyed: bool) -> StagedShard:
-        self._write(footer(columns_of(labelled=labelled, keyed=keyed), self.groups))
-        with storage_errors("write"), self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+    def finish(self) -> StagedShard:
         rows = sum(group.rows for group in self.groups)
-        entries = tuple(group.entry for group in self.groups)
-        return StagedShard(self.path, rows, self._bytes, self._sha.hexdigest(), entries)
-
-    def _write(self, data: bytes) -> None:
         with storage_errors("write"):
-            self._file.write(data)
-        self._sha.update(data)
-        self._bytes += len(data)
+            self._close()
+            sync_file(self.path)
+            return StagedShard(self.path, rows, self.path.stat().st_size, sha256_of(self.path), tuple(self.groups))
+
+    def abandon(self) -> None:
+        """Close the file whatever it holds; it will be removed."""
+        with suppress(OSError):
+            self._close()
+
+    def _close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer:
+            writer.close()
+
+
+def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Pixels do not repeat as whole images and have no order: no dictionary and no statistics for them."""
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=False,
+        write_statistics=[name for name in schema.names if name != "image"],
+        write_page_checksum=True,
+    )
+
+
+def batch_of(schema: pa.Schema, rows: Rows, keys: Sequence[str]) -> pa.RecordBatch:
+    """The rows as Arrow sees them; the kernel's memory is used as it is."""
+    columns: dict[str, np.ndarray | pa.Array | Sequence[str]] = {
+        "image_id": rows.ids,
+        "key": keys,
+        "label": rows.labels,
+        "image": pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(PIXELS), len(rows.ids), [None, pa.py_buffer(rows.images)]
+        ),
+    }
+    return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 
 class ShardWriter:
-    """Takes rows in order; `close` returns the shards. Errors of the threads behind it are raised by the next call."""
+    """Takes rows in order; `close` returns the shards. Errors of the threads behind it are raised by a later call."""
 
     def __init__(self, folder: str | Path, *, labelled: bool, keyed: bool, threads: int) -> None:
         self.rows = 0
-        self._folder = Path(folder)
-        self._labelled, self._keyed = labelled, keyed
-        self._encoders = ThreadPoolExecutor(threads, "digitrec-encode")
-        self._appender = ThreadPoolExecutor(1, "digitrec-append")
+        self._folder, self._keyed = Path(folder), keyed
+        self._schema = shard_schema(labelled=labelled, keyed=keyed)
+        shards = min(threads, SHARDS_AT_ONCE_MAX)
+        self._threads = [ThreadPoolExecutor(1, "digitrec-shard") for _ in range(shards)]
+        # The last shard's thread has work as soon as those before it have all their row groups.
         self._free: queue.SimpleQueue[Rows | None] = queue.SimpleQueue()
-        for _ in range(threads + 2):
+        for _ in range(GROUPS_PER_SHARD * (shards - 1) + 2):
             self._free.put(None)
         self._current: Rows | None = None
         self._filled = 0
         self._keys: list[str] = []
-        self._open: OpenShard | None = None
-        self._appended: list[Future[None]] = []
-        self._shards: list[StagedShard] = []
+        self._shards: list[OpenShard] = []
+        self._groups = 0
+        self._written: deque[Future[None]] = deque()
+        self._finished: list[Future[StagedShard]] = []
 
     def room(self) -> Rows:
         """Where the next rows go: at least one. Waits while too many row groups are in flight."""
@@ -95,50 +133,50 @@ class ShardWriter:
         self.rows += rows
         self._keys.extend(keys)
         if self._filled == ROW_GROUP_ROWS:
-            self._flush()
+            self._hand_over()
 
     def close(self) -> list[StagedShard]:
         """Finish the last shard; return all of them in order."""
         if self._filled:
-            self._flush()
-        for future in self._appended:
-            future.result()
-        self._finish_shard()
+            self._hand_over()
+        if self._groups % GROUPS_PER_SHARD:
+            self._finish_shard()
+        while self._written:
+            self._written.popleft().result()
+        shards = [future.result() for future in self._finished]
         self.abandon()
-        return self._shards
+        return shards
 
     def abandon(self) -> None:
         """Stop the threads. What was staged is left to whoever owns the folder."""
-        self._encoders.shutdown(cancel_futures=True)
-        self._appender.shutdown(cancel_futures=True)
+        for thread in self._threads:
+            thread.shutdown(cancel_futures=True)
+        for shard in self._shards:
+            shard.abandon()
 
-    def _flush(self) -> None:
+    def _hand_over(self) -> None:
+        """Give the filled row group to the thread of its shard."""
         rows, filled, keys = self._current, self._filled, self._keys
         assert rows is not None
         self._current, self._filled, self._keys = None, 0, []
-        while self._appended and self._appended[0].done():
-            self._appended.pop(0).result()
-        encoded = self._encoders.submit(self._encode, rows, filled, keys)
-        self._appended.append(self._appender.submit(self._append, encoded))
+        while self._written and self._written[0].done():
+            self._written.popleft().result()
+        if self._groups % GROUPS_PER_SHARD == 0:
+            self._shards.append(OpenShard(self._folder / f"shard-{len(self._shards):05d}.parquet", self._schema))
+        self._groups += 1
+        self._written.append(self._thread().submit(self._write, self._shards[-1], rows, filled, keys))
+        if self._groups % GROUPS_PER_SHARD == 0:
+            self._finish_shard()
 
-    def _encode(self, rows: Rows, filled: int, keys: list[str]) -> EncodedRowGroup:
+    def _write(self, shard: OpenShard, rows: Rows, filled: int, keys: list[str]) -> None:
         try:
-            labels = rows.labels[:filled] if self._labelled else None
-            return encode_row_group(
-                Images(rows.ids[:filled], keys if self._keyed else None, labels, rows.images[:filled])
-            )
+            shard.append(rows.until(filled), keys)
         finally:
             self._free.put(rows)
 
-    def _append(self, encoded: Future[EncodedRowGroup]) -> None:
-        group = encoded.result()
-        if self._open is None:
-            self._open = OpenShard(self._folder / f"shard-{len(self._shards):05d}.parquet")
-        self._open.append(group)
-        if len(self._open.groups) == SHARD_ROWS // ROW_GROUP_ROWS:
-            self._finish_shard()
-
     def _finish_shard(self) -> None:
-        if self._open:
-            self._shards.append(self._open.finish(labelled=self._labelled, keyed=self._keyed))
-            self._open = None
+        self._finished.append(self._thread().submit(self._shards[-1].finish))
+
+    def _thread(self) -> ThreadPoolExecutor:
+        """The thread of the newest shard."""
+        return self._threads[(len(self._shards) - 1) % len(self._threads)]

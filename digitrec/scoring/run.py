@@ -88,12 +88,12 @@ def score_all(
 ) -> ScoreReport:
     """`score`, with what failed in the report instead of raised."""
     version = options.model or champion(store)
+    datasets, unreadable = chosen(store, options, version)
     if version is None:
         raise NoInput(
             f"no champion in {store.url}: train one with `digitrec ingest train.csv` and `digitrec train`, "
             "or name a --model"
         )
-    datasets, unreadable = chosen(store, options, version)
     if not datasets:
         return ScoreReport((), version, tuple(unreadable))
     model = catalog.model(store, version)
@@ -120,7 +120,7 @@ def compute_open(ledger: Ledger, settings: Settings, means: Means) -> None:
         ) from None
 
 
-def chosen(store: Store, options: ScoreOptions, version: str) -> tuple[list[Manifest], list[Failure]]:
+def chosen(store: Store, options: ScoreOptions, version: str | None) -> tuple[list[Manifest], list[Failure]]:
     """The datasets to score, and those of the store whose manifest cannot be read (unless one was named)."""
     if options.dataset:
         return [catalog.dataset(store, options.dataset)], []

@@ -31,7 +31,7 @@ NAMED = IngestOptions(dataset="digits")
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups of 40 rows, shards of 80."""
     monkeypatch.setattr(shards, "ROW_GROUP_ROWS", 40)
-    monkeypatch.setattr(shards, "SHARD_ROWS", 80)
+    monkeypatch.setattr(shards, "GROUPS_PER_SHARD", 2)
 
 
 def manifest_of(store: Store, name: str) -> Manifest:
@@ -227,13 +227,13 @@ def test_a_lost_race_for_a_name_leaves_only_the_winner(
 def test_a_failure_in_the_middle_leaves_nothing(
     fails: BaseException, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk behind the encoders, Ctrl-C in front of them."""
+    """A full disk behind the writers, Ctrl-C in front of them."""
     path = write(tmp_path / "a.csv", csv_of(rows=400))
 
     def fail(*_: object) -> None:
         raise fails
 
-    target = (shards.os, "fsync") if isinstance(fails, OSError) else (run.Intake, "_report")
+    target = (shards, "sync_file") if isinstance(fails, OSError) else (run.Intake, "_report")
     with monkeypatch.context() as patch:
         patch.setattr(*target, fail)
         with pytest.raises((StorageFailed, KeyboardInterrupt)):
