@@ -19,6 +19,7 @@ class DigitClassifier(LightningModule):
         super().__init__()
         self.recipe, self.seed, self.steps = recipe, seed, recipe.epochs * steps_per_epoch
         self.network = Perceptron(recipe.architecture)
+        self.training_losses: list[Tensor] = []
         self.losses: list[Tensor] = []
         self.right: list[Tensor] = []
 
@@ -30,11 +31,12 @@ class DigitClassifier(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Dropout draws from torch's own generator: it begins anew each epoch, so that a resumed one is the same."""
         torch.manual_seed(seed_for(self.seed, self.current_epoch, "dropout"))
+        self.training_losses = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         loss = F.cross_entropy(self(images), labels)
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
+        self.training_losses.append(loss.detach())
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -47,8 +49,13 @@ class DigitClassifier(LightningModule):
         self.right.append((logits.argmax(1) == labels).float())
 
     def on_validation_epoch_end(self) -> None:
-        """Means over all rows, and the standard error of the loss: how far it may be from the truth by chance."""
+        """Means over all rows, and the standard error of the loss: how far it may be from the truth by chance.
+
+        Validation ends every epoch, so the training loss is told here too; a `log` in each step costs as much as a
+        small network's forward pass.
+        """
         losses = torch.cat(self.losses)
+        self.log("train_loss", torch.stack(self.training_losses).mean())
         self.log("val_loss", losses.mean())
         self.log("val_loss_error", losses.std() / len(losses) ** 0.5)
         self.log("val_accuracy", torch.cat(self.right).mean())
