@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from digitrec import __version__
-from digitrec.errors import UsageError
+from digitrec.errors import DigitrecError, UsageError
 from digitrec.options import IngestOptions, ScoreOptions, TrainOptions
 from digitrec.terminal import Here, answer, make_app, progress_shown, run_app
 
@@ -78,13 +78,18 @@ def score(
     unlabelled dataset that has no predictions yet.
     """
     from digitrec.night import gather
-    from digitrec.scoring.run import score
+    from digitrec.scoring.run import Means, score_all
 
     settings = context.settings if dask is None else context.settings.model_copy(update={"dask": dask})
     with progress_shown() as progress:
         gathered = gather(context.store, sources, options, threads=settings.threads, progress=progress)
-        report = score(context.store, gathered.options, settings, insecure=insecure, progress=progress)
+        try:
+            report = score_all(context.store, gathered.options, settings, Means(insecure=insecure), progress)
+        except DigitrecError:
+            answer(context, gathered)  # what came in stays said, whatever becomes of the scoring
+            raise
     answer(context, gathered.with_score(report))
+    report.raise_if_failed()
 
 
 @app.command

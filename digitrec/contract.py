@@ -56,7 +56,7 @@ REJECTS_SCHEMA: Final = pa.schema(
 uncompressed source, column (null where the whole row is meant), and the raw text, escaped, ≤ 200 bytes."""
 
 
-def predictions_schema(*, keyed: bool, cascade: bool = False, probabilities: bool = False) -> pa.Schema:
+def predictions_schema(*, keyed: bool, probabilities: bool = False) -> pa.Schema:
     """Columns of a part, in order."""
     fields = [pa.field("image_id", pa.int64(), nullable=False)]
     if keyed:
@@ -67,8 +67,6 @@ def predictions_schema(*, keyed: bool, cascade: bool = False, probabilities: boo
         pa.field("runner_up", pa.uint8(), nullable=False),
         pa.field("runner_up_confidence", pa.float32(), nullable=False),
     ]
-    if cascade:
-        fields.append(pa.field("net", pa.uint8(), nullable=False))
     if probabilities:
         fields.append(pa.field("probabilities", pa.list_(pa.float32(), CLASSES), nullable=False))
     return pa.schema(fields)

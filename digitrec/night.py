@@ -35,6 +35,9 @@ class Gathered:
     options: ScoreOptions
     ingested: IngestReport | LandingReport | None = None
 
+    def lines(self) -> list[str]:
+        return self.ingested.lines() if self.ingested else []
+
     def with_score(self, report: "ScoreReport") -> Scoring:
         return Scoring(self.ingested, report)
 

@@ -37,7 +37,7 @@ class TrainOptions(Options):
     dataset: Annotated[tuple[str, ...], Field(description="labelled datasets to train on; none: the newest")] = ()
     preset: Annotated[Preset, Field(description="how much to spend: quick (seconds), default or best")] = "default"
     seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of weights and of the order of batches")] = 0
-    resume: Annotated[str | None, Field(description="model version whose interrupted training to go on with")] = None
+    resume: Annotated[str | None, Field(description="interrupted model version to go on with, as it was begun")] = None
     promote: Annotated[
         bool | None, Field(description="make it champion: always, never, or (not given) if it is better")
     ] = None

@@ -11,7 +11,9 @@ from digitrec.errors import Misconfigured
 class Settings(BaseSettings):
     """Read from the environment (`DIGITREC_STORE`, …) and a `.env` file in the working directory."""
 
-    model_config = SettingsConfigDict(env_prefix="DIGITREC_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DIGITREC_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     store: str = Field("./store", description="folder (later: s3://bucket/prefix) under which everything lies")
     dask: str | None = Field(None, description="address of a Dask scheduler; none: a local cluster")

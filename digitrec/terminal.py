@@ -96,11 +96,6 @@ def outcome(command: Callable[[], object]) -> int:
     """Run `command` and return its exit code; an error is told on stderr in one line and kept in `sys.last_value`."""
     try:
         command()
-        sys.stdout.flush()
-        return 0
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (Exception, KeyboardInterrupt) as error:
         sys.last_value = error
@@ -146,8 +141,13 @@ def say(line: str) -> None:
 
 def answer(context: Context, report: Report) -> None:
     """Print what a command found: lines for a person, or one JSON object for a script."""
-    text = json.dumps(asdict(report), sort_keys=True, default=str) if context.json else "\n".join(report.lines())
-    sys.stdout.write(text + "\n")
+    lines = [json.dumps(asdict(report), sort_keys=True, default=str)] if context.json else report.lines()
+    try:
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def set_up_logging() -> None:

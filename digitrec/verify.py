@@ -62,11 +62,13 @@ def published_folders(store: Store, paths: Sequence[Path]) -> list[str]:
         for pattern in PATTERNS.values()
         for manifest in sorted(Path(store.url).glob(f"{pattern}/{MANIFEST}"))
     ]
+    if not paths and not store.exists(""):
+        raise NoInput(f"there is no store at {store.url}; see --store")
     if not paths:
         return everything
     named: dict[str, None] = {}
     for path in paths:
-        below = [folder for folder in everything if Path(store.full(folder)).is_relative_to(path.absolute())]
+        below = [folder for folder in everything if Path(store.full(folder)).resolve().is_relative_to(path.resolve())]
         if not below:
             raise NoInput(f"nothing is published at {path}: expected a folder of {store.url} with a {MANIFEST}")
         named |= dict.fromkeys(below)

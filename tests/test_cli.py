@@ -162,6 +162,21 @@ def test_an_unknown_model(digitrec: Command, tmp_path: Path) -> None:
     refused(digitrec("score", "--dataset", "test", "--model", "ghost"), 66, "ghost")
 
 
+def test_a_night_without_champion_still_says_what_it_refused(digitrec: Command, tmp_path: Path) -> None:
+    """The scoring cannot be done (exit 66); what became of landing/ is told all the same."""
+    (tmp_path / "store/landing").mkdir(parents=True)
+    wrong = write_csv(tmp_path / "store/landing/wrong.csv", header=(*KAGGLE_PIXELS[:-1], "colour"))
+    os.utime(wrong, (0, 0))
+    ended = digitrec("score")
+    assert ended.code == 66
+    assert "wrong.csv" in ended.out
+
+
+def test_verifying_a_store_that_is_not_there_proves_nothing(digitrec: Command) -> None:
+    """A mistyped --store is no input, not a whole store."""
+    refused(digitrec("verify", "--store", "mistyped"), 66, "mistyped")
+
+
 def test_training_needs_labels(digitrec: Command, tmp_path: Path) -> None:
     """An unlabelled dataset that is named for training is refused as such."""
     write_csv(tmp_path / "test.csv")

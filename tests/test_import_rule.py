@@ -1,10 +1,13 @@
 """The rooms import one another only as ARCHITECTURE.md says. Each case runs in a fresh interpreter."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
 HEAVY = ("prefect", "pytorch_lightning", "torch", "distributed", "pandas")
 STAGES = ("digitrec.ingest", "digitrec.training", "digitrec.scoring")
 
@@ -43,6 +46,17 @@ def modules_after_importing(room: str) -> set[str]:
 def test_a_room_imports_only_what_the_rule_allows(room: str, forbidden: set[str]) -> None:
     """Loading a whole room loads none of the packages and rooms that it must not know."""
     assert not modules_after_importing(room) & forbidden
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_stages_never_name_one_another(stage: str) -> None:
+    """Also not inside a function, where an import would show only when it is called."""
+    others = tuple(other for other in STAGES if other != stage)
+    for path in (ROOT / stage.replace(".", "/")).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.startswith((*others, "prefect"))], path
 
 
 def test_the_package_itself_is_light() -> None:

@@ -29,7 +29,6 @@ CLOSE_TIMEOUT_S = 3.0
 COMPARED = ("digitrec", "dask", "distributed", "torch", "numpy", "pyarrow")
 """Packages whose versions must be the same here and on every worker of an outside cluster."""
 LOCAL_CONFIG = {
-    "distributed.scheduler.allowed-failures": 2,
     # A worker that is stopped or cut off is given up, and its partition done elsewhere, after a minute instead of five.
     "distributed.scheduler.worker-ttl": "60 seconds",
     # Dask would also set MALLOC_TRIM_THRESHOLD_: every batch's memory went back to the system, a fifth more CPU time.
@@ -89,7 +88,16 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
 @contextmanager
 def own_thread() -> Iterator[Cluster]:
     """One worker inside this process: nothing to start, torch is imported once."""
-    local = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0)
+    local = LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        host="127.0.0.1",
+        # Without addresses of their own, both would listen on every interface, dashboard or not.
+        dashboard_address="127.0.0.1:0",
+        worker_dashboard_address="127.0.0.1:0",
+        memory_limit=0,
+    )
     with closing(local), closing_client(Client(local, set_as_default=False)) as client:
         yield Cluster(client, local.scheduler_address, 1)
 

@@ -4,17 +4,16 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from digitrec.errors import Corrupt, storage_errors
+from digitrec.errors import Corrupt
 from digitrec.network import SCALE, Architecture, Perceptron, load_network
 from digitrec.options import Precision
 from digitrec.scoring.predict import Engine, Network
 from digitrec.store.layout import Store, model_folder
-from digitrec.store.manifest import Manifest, check_file, read_manifest
+from digitrec.store.manifest import read_checked, read_manifest
 
 
 @lru_cache(maxsize=4)
@@ -26,19 +25,11 @@ def load_engine(store: Store, version: str, digest: str, precision: Precision) -
     manifest = read_manifest(store, model_folder(version))
     if manifest.digest != digest:
         raise Corrupt(f"the manifest of model {version} in {store.url} changed while scoring; run it again")
-    card = json.loads(read_checked(store, manifest, "card.json"))
+    card = json.loads(read_checked(store, manifest.file("card.json")))
     network = load_network(
-        Architecture.from_json(card["architecture"]), read_checked(store, manifest, "weights.safetensors")
+        Architecture.from_json(card["architecture"]), read_checked(store, manifest.file("weights.safetensors"))
     )
     return Engine(IN_PRECISION[precision](network), float(card["temperature"]))
-
-
-def read_checked(store: Store, manifest: Manifest, name: str) -> bytes:
-    """The bytes of one of the model's files. Raises `Corrupt` if they are not the manifest's."""
-    file = manifest.file(name)
-    check_file(store, file)
-    with storage_errors("read"):
-        return Path(store.full(file.path)).read_bytes()
 
 
 @contextmanager

@@ -94,12 +94,10 @@ def score_all(
             f"no champion in {store.url}: train one with `digitrec ingest train.csv` and `digitrec train`, "
             "or name a --model"
         )
-    if not datasets:
-        return ScoreReport((), version, tuple(unreadable))
     model = catalog.model(store, version)
     jobs = (prepare(store, dataset, model, options) for dataset in datasets)
     ledger = Ledger(jobs, means.partition_rows, progress)
-    if ledger.open:
+    if ledger.open:  # nothing to do is no reason to start a cluster
         check_space(store, ledger.total, options)
         compute_open(ledger, settings, means)
     return ScoreReport(tuple(ledger.scored), version, (*unreadable, *ledger.failures))

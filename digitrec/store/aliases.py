@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from digitrec.contract import FORMAT
-from digitrec.errors import Corrupt, Misconfigured, NoInput
+from digitrec.errors import Corrupt, Misconfigured, NoInput, TryAgain
 from digitrec.store.commit import put_if_absent
 from digitrec.store.layout import Store, champion_folder, manifest_path, model_folder
 from digitrec.store.manifest import canonical
@@ -30,11 +30,24 @@ class Entry:
     at: str
 
 
-def promote(store: Store, version: str, why: str) -> Entry:
-    """Make a sealed model version the champion. Raises `NoInput` if there is no such version."""
+def promote(store: Store, version: str, why: str, *, instead_of: str | None = None) -> Entry:
+    """Make a sealed model version the champion, unless it is. Raises `NoInput` if there is no such version.
+
+    With `instead_of`, raises `TryAgain` if the champion is no longer the one ("": none) that it was compared with.
+    """
+    log = history(store)
+    if champions(log)[-1:] == [version]:
+        return log[-1]
     if not store.exists(manifest_path(model_folder(version))):
         raise NoInput(f"no model version {version} in {store.url}; see `digitrec list models`")
-    return append(store, "promote", lambda _: version, why)
+
+    def after(log: list[Entry]) -> str:
+        best = "".join(champions(log)[-1:])
+        if instead_of is not None and best != instead_of:
+            raise TryAgain(f"{best} became champion while {version} was compared with {instead_of or 'nobody'}")
+        return version
+
+    return append(store, "promote", after, why)
 
 
 def rollback(store: Store, why: str = "asked for") -> Entry:

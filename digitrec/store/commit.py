@@ -8,6 +8,7 @@ Where links do not exist, Linux's `renameat2(RENAME_NOREPLACE)` serves (renameat
 import ctypes
 import errno
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -137,11 +138,18 @@ def sweep(store: Store, folder: str, *, keep: Collection[str] = (), grace_s: flo
 
 
 def newest_change(entry: Path) -> float:
-    """Latest modification time (seconds since the epoch) of a file, or of anything below a folder; 0 if it is gone."""
-    try:
-        return max(path.stat().st_mtime for path in [entry, *entry.rglob("*")])
-    except FileNotFoundError:
-        return 0.0
+    """Latest modification time (seconds since the epoch) of an entry and all below it; of what is gone, infinity.
+
+    A file may vanish under our eyes: then somebody is at work there.
+    """
+    below = (Path(folder, name) for folder, folders, files in os.walk(entry) for name in (*folders, *files))
+    newest = -math.inf
+    for path in (entry, *below):
+        try:
+            newest = max(newest, path.lstat().st_mtime)
+        except FileNotFoundError:
+            return math.inf
+    return newest
 
 
 def write_synced(full: str, data: bytes) -> None:

@@ -194,6 +194,19 @@ def file_from(entry: dict[str, Json]) -> File:
     return File(entry["path"], entry["rows"], entry["bytes"], entry["sha256"], groups)
 
 
+def read_checked(store: Store, file: File) -> bytes:
+    """The bytes of a file, which are the manifest's. Raises `Corrupt` if they are not, or not there."""
+    full = store.full(file.path)
+    with storage_errors("read"):
+        try:
+            data = Path(full).read_bytes()
+        except FileNotFoundError as error:
+            raise Corrupt(f"{full} is missing, though its manifest names it") from error
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise Corrupt(f"{full} is damaged: SHA-256 is not {file.sha256[:12]}…")
+    return data
+
+
 def check_file(store: Store, file: File) -> None:
     """Raise `Corrupt` unless the bytes of `file` are the ones its manifest names."""
     full = Path(store.full(file.path))

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitrec.contract import KAGGLE_PIXELS, PIXELS
+from digitrec.contract import KAGGLE_PIXELS, PIXELS, predictions_schema, shard_schema
 from digitrec.errors import NoInput, UsageError
 from digitrec.store.layout import Store, manifest_path
 from digitrec.store.manifest import File, Kind, Manifest, check_file, parse_manifest
@@ -80,7 +80,14 @@ def read_predictions(path: str | Path) -> "pd.DataFrame":
 
 
 def read_table(store: Store, manifest: Manifest) -> pa.Table:
-    """All rows of a manifest's shards or parts, in order. Raises `NoInput` if it has no such file."""
-    if not manifest.data_files:
-        raise NoInput(f"{manifest.kind} {manifest.name} has no rows")
-    return pa.concat_tables([open_verified(store, file).read() for file in manifest.data_files])
+    """All rows of a manifest's shards or parts, in order."""
+    tables = [open_verified(store, file).read() for file in manifest.data_files]
+    return pa.concat_tables([schema_of(manifest).empty_table(), *tables])
+
+
+def schema_of(manifest: Manifest) -> pa.Schema:
+    """The columns of its shards or parts, also where it has none."""
+    keyed = manifest.facts["keyed"]
+    if manifest.kind == "dataset":
+        return shard_schema(labelled=manifest.facts["labelled"], keyed=keyed)
+    return predictions_schema(keyed=keyed, probabilities="probabilities" in manifest.asked["variant"])

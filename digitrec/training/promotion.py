@@ -26,20 +26,22 @@ class Verdict:
 def settle_champion(store: Store, version: str, asked: bool | None, validation: Callable[[], Rows]) -> Verdict:
     """Promote `version` if that was asked for, or if it was left to the comparison and comes out better.
 
-    `validation` reads the rows to compare on; it is called only if a comparison is needed.
+    `validation` reads the rows to compare on; it is called only if a comparison is needed. Raises `TryAgain` if
+    another version became champion meanwhile.
     """
-    if champion(store) == version:
+    best = champion(store)
+    if best == version:
         return Verdict(False, "it is the champion already")
-    verdict = decide(store, version, asked, validation)
+    if asked is not None:
+        verdict, instead_of = Verdict(asked, "asked for" if asked else "--no-promote"), None
+    else:
+        verdict, instead_of = decide(store, version, best, validation), best or ""
     if verdict.promote:
-        promote(store, version, verdict.why)
+        promote(store, version, verdict.why, instead_of=instead_of)
     return verdict
 
 
-def decide(store: Store, version: str, asked: bool | None, validation: Callable[[], Rows]) -> Verdict:
-    if asked is not None:
-        return Verdict(asked, "asked for" if asked else "--no-promote")
-    best = champion(store)
+def decide(store: Store, version: str, best: str | None, validation: Callable[[], Rows]) -> Verdict:
     if best is None:
         return Verdict(True, "there was no champion")
     if any(entry.version == version for entry in history(store)):

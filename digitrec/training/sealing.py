@@ -17,7 +17,7 @@ from digitrec.network import Architecture, Perceptron, load_network, save_networ
 from digitrec.store import catalog
 from digitrec.store.commit import remove_folder, settle_folder, write_synced
 from digitrec.store.layout import MANIFEST, Store, model_folder, staging_folder
-from digitrec.store.manifest import Manifest, canonical, check_file, describe, same_request
+from digitrec.store.manifest import Manifest, canonical, describe, read_checked, same_request
 from digitrec.training import plots
 from digitrec.training.checkpoints import BEST, LAST, checkpoint_path
 from digitrec.training.data import Split
@@ -179,11 +179,7 @@ class Sealed:
 def open_sealed(store: Store, version: str) -> Sealed:
     """Raises `NoInput` if there is no such version, `Corrupt` if its bytes are not the manifest's."""
     manifest = catalog.model(store, version)
-    found = {}
-    for name in (CARD, WEIGHTS, ROWS):
-        file = manifest.file(name)
-        check_file(store, file)
-        found[name] = Path(store.full(file.path)).read_bytes()
+    found = {name: read_checked(store, manifest.file(name)) for name in (CARD, WEIGHTS, ROWS)}
     try:
         architecture = Architecture.from_json(json.loads(found[CARD])["architecture"])
     except (ValueError, KeyError) as error:

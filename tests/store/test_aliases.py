@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from digitrec.errors import Corrupt, NoInput
+from digitrec.errors import Corrupt, NoInput, TryAgain
 from digitrec.store import aliases
 from digitrec.store.layout import Store, model_folder
 from digitrec.store.manifest import Manifest, publish
@@ -53,13 +53,15 @@ def test_only_sealed_versions_are_promoted(store: Store) -> None:
 
 
 def test_promotions_at_the_same_time_are_all_kept(models: Store) -> None:
-    """Eight promotions at once take eight numbers."""
+    """Promotions at once take a number each, unless they find that their version rules already."""
     threads = [threading.Thread(target=aliases.promote, args=(models, "abc"[n % 3], "race")) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [entry.number for entry in aliases.history(models)] == list(range(1, 9))
+    log = aliases.history(models)
+    assert {entry.version for entry in log} == set("abc")
+    assert [entry.number for entry in log] == list(range(1, len(log) + 1))
 
 
 def test_a_gap_or_a_damaged_entry_is_named(models: Store) -> None:
@@ -73,3 +75,20 @@ def test_a_gap_or_a_damaged_entry_is_named(models: Store) -> None:
     Path(models.full("models/champion/00001.json")).unlink()
     with pytest.raises(Corrupt, match="has a gap"):
         aliases.champion(models)
+
+
+def test_promoting_the_champion_again_changes_nothing(models: Store) -> None:
+    """Its log gets no second entry, so that a rollback leads to the one before."""
+    for version in "abb":
+        aliases.promote(models, version, "better")
+    assert len(aliases.history(models)) == 2
+    assert aliases.rollback(models).version == "a"
+
+
+def test_a_comparison_counts_only_for_the_champion_it_was_made_with(models: Store) -> None:
+    """Better than a is no reason to replace b: the comparison is to be made again."""
+    aliases.promote(models, "a", "first", instead_of="")
+    aliases.promote(models, "b", "better", instead_of="a")
+    with pytest.raises(TryAgain, match="b became champion while c was compared with a"):
+        aliases.promote(models, "c", "better", instead_of="a")
+    assert aliases.champion(models) == "b"

@@ -153,3 +153,18 @@ def test_sweeping_takes_only_what_is_old_and_unnamed(store: Store) -> None:
 def test_sweeping_nothing_is_fine(store: Store) -> None:
     """A folder that was never made has nothing to sweep."""
     assert commit.sweep(store, "nowhere") == []
+
+
+def test_what_vanishes_while_it_is_looked_at_is_alive(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in which files come and go is somebody's work, however old it looks."""
+    commit.write_replacing(store, "w/live/gone", b"")
+    os.utime(store.full("w/live"), (0, 0))
+    walk = os.walk
+
+    def walk_and_remove(top: Path) -> list[tuple[str, list[str], list[str]]]:
+        found = list(walk(top))
+        Path(store.full("w/live/gone")).unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(os, "walk", walk_and_remove)
+    assert commit.sweep(store, "w", grace_s=1) == []

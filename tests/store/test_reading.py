@@ -28,7 +28,7 @@ def publish_dataset(store: Store, name: str, *, labelled: bool = True) -> Manife
     )
     return publish_table(
         store,
-        Manifest("dataset", name, {"of": name}, (), facts={"labelled": labelled}),
+        Manifest("dataset", name, {"of": name}, (), facts={"labelled": labelled, "keyed": False}),
         f"datasets/{name}",
         "shard",
         pa.table(columns, shard_schema(labelled=labelled, keyed=False)),
@@ -51,9 +51,13 @@ def publish_predictions(store: Store, dataset: str, version: str) -> None:
         {"image_id": [1], "label": [7], "confidence": [0.9], "runner_up": [1], "runner_up_confidence": [0.1]},
         predictions_schema(keyed=False),
     )
-    asked = {"dataset": dataset, "model": version}
+    asked = {"dataset": dataset, "model": version, "variant": "fp32"}
     publish_table(
-        store, Manifest("predictions", dataset, asked, ()), f"predictions/{dataset}/{version}.fp32", "part", table
+        store,
+        Manifest("predictions", dataset, asked, (), facts={"keyed": False}),
+        f"predictions/{dataset}/{version}.fp32",
+        "part",
+        table,
     )
 
 
@@ -140,3 +144,10 @@ def test_an_unreadable_manifest_is_listed_and_stops_nobody(store: Store) -> None
     problems = {entry.folder: bool(entry.problem) for entry in catalog.listing(store, "dataset")}
     assert problems == {"datasets/bad": True, "datasets/good": False}
     assert [manifest.name for manifest in catalog.published(store, "dataset")] == ["good"]
+
+
+def test_an_empty_dataset_reads_as_an_empty_frame(store: Store) -> None:
+    """No shard, no row; the columns are there."""
+    publish(store, "datasets/none", Manifest("dataset", "none", {}, (), facts={"labelled": True, "keyed": True}))
+    frame = digitrec.read_dataset(store.full("datasets/none"))
+    assert (len(frame), list(frame.columns[:4])) == (0, ["image_id", "key", "label", "pixel0"])
