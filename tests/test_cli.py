@@ -142,7 +142,6 @@ def test_all_rows_refused(digitrec: Command, tmp_path: Path) -> None:
         (["train"], 66, "digitrec ingest"),
         (["train", "--dataset", "ghost"], 66, "ghost"),
         (["train", "--resume", "quick-12345678"], 66, "quick-12345678"),
-        (["score"], 66, "digitrec train"),
         (["score", "--dataset", "ghost"], 66, "ghost"),
         (["promote", "ghost"], 66, "ghost"),
         (["rollback"], 66, "no earlier champion"),
@@ -160,6 +159,13 @@ def test_an_unknown_model(digitrec: Command, tmp_path: Path) -> None:
     write_csv(tmp_path / "test.csv")
     assert digitrec("ingest", "test.csv", "--dataset", "test").code == 0
     refused(digitrec("score", "--dataset", "test", "--model", "ghost"), 66, "ghost")
+
+
+def test_a_night_with_neither_champion_nor_data(digitrec: Command) -> None:
+    """Exit 66, and the commands that would help."""
+    ended = digitrec("score")
+    assert ended.code == 66
+    assert "train one with `digitrec ingest train.csv` and `digitrec train`" in ended.err
 
 
 def test_a_night_without_champion_still_says_what_it_refused(digitrec: Command, tmp_path: Path) -> None:
