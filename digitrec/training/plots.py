@@ -36,7 +36,9 @@ def confusion_matrix(confusion: Sequence[Sequence[int]]) -> bytes:
     counts = np.array(confusion)
     figure = Figure(figsize=(5.6, 5.4))
     axes: Axes = figure.subplots()
-    axes.imshow(counts * (1 - np.eye(CLASSES)), cmap="Reds")
+    mistakes = counts * (1 - np.eye(CLASSES))
+    # Twice the range keeps the darkest cell light enough to read a number on.
+    axes.imshow(mistakes, cmap="Reds", vmin=0, vmax=2 * max(mistakes.max(), 1))
     for (label, answer), count in np.ndenumerate(counts):
         if count:
             axes.text(answer, label, f"{count:,}", ha="center", va="center", fontsize=8)
