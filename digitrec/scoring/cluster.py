@@ -92,7 +92,6 @@ def own_thread() -> Iterator[Cluster]:
         n_workers=1,
         threads_per_worker=1,
         processes=False,
-        host="127.0.0.1",
         # Without addresses of their own, both would listen on every interface, dashboard or not.
         dashboard_address="127.0.0.1:0",
         worker_dashboard_address="127.0.0.1:0",

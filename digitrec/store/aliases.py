@@ -7,11 +7,10 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from digitrec.contract import FORMAT
-from digitrec.errors import Corrupt, Misconfigured, NoInput, TryAgain
+from digitrec.errors import Corrupt, Misconfigured, NoInput, TryAgain, storage_errors
 from digitrec.store.commit import put_if_absent
 from digitrec.store.layout import Store, champion_folder, manifest_path, model_folder
 from digitrec.store.manifest import canonical
@@ -81,11 +80,12 @@ def champions(log: list[Entry]) -> list[str]:
 
 def history(store: Store) -> list[Entry]:
     """The whole log, in order. Raises `Corrupt` if an entry is missing or unreadable."""
-    folder = Path(store.full(champion_folder()))
-    paths = sorted(folder.glob("[0-9]*.json"))
-    log = [read_entry(path) for path in paths]
+    log = [read_entry(store, path) for path in store.glob(f"{champion_folder()}/[0-9]*.json")]
     if [entry.number for entry in log] != list(range(1, len(log) + 1)):
-        raise Corrupt(f"the champion's log in {folder} has a gap: expected 00001.json to {len(log):05d}.json")
+        raise Corrupt(
+            f"the champion's log in {store.full(champion_folder())} has a gap: "
+            f"expected 00001.json to {len(log):05d}.json"
+        )
     return log
 
 
@@ -99,12 +99,15 @@ def append(store: Store, action: Action, choose: Callable[[list[Entry]], str], w
             return entry
 
 
-def read_entry(path: Path) -> Entry:
+def read_entry(store: Store, path: str) -> Entry:
     try:
-        body = json.loads(path.read_bytes())
+        with storage_errors("read"):
+            body = json.loads(store.read(path))
         found_format = int(body.pop("format"))
         if found_format > FORMAT:
-            raise Misconfigured(f"{path} has format {found_format}; this digitrec reads up to {FORMAT}: upgrade it")
+            raise Misconfigured(
+                f"{store.full(path)} has format {found_format}; this digitrec reads up to {FORMAT}: upgrade it"
+            )
         return Entry(**body)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Corrupt(f"{path} is not an entry of the champion's log, or is damaged") from error
+        raise Corrupt(f"{store.full(path)} is not an entry of the champion's log, or is damaged") from error

@@ -1,10 +1,9 @@
 """What a store holds: datasets, model versions, predictions, newest first. Listings find folders, manifests decide."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from digitrec.errors import Corrupt, Misconfigured, NoInput
-from digitrec.store.layout import MANIFEST, Store, dataset_folder, model_folder
+from digitrec.store.layout import MANIFEST, Store, dataset_folder, model_folder, parent
 from digitrec.store.manifest import Kind, Manifest, find_manifest, read_manifest
 
 PATTERNS: dict[Kind, str] = {"dataset": "datasets/*", "model": "models/*", "predictions": "predictions/*/*"}
@@ -22,13 +21,12 @@ class Listed:
 
 def listing(store: Store, kind: Kind) -> list[Listed]:
     """Everything of a kind that is published, newest first (by the manifest's modification time, then by name)."""
-    paths = Path(store.url).glob(f"{PATTERNS[kind]}/{MANIFEST}")
-    found = [listed(store, path) for path in paths]
+    found = [listed(store, path) for path in store.glob(f"{PATTERNS[kind]}/{MANIFEST}")]
     return sorted(found, key=lambda entry: (-entry.published_s, entry.folder))
 
 
-def listed(store: Store, path: Path) -> Listed:
-    folder, published_s = store.relative(path.parent), path.stat().st_mtime
+def listed(store: Store, path: str) -> Listed:
+    folder, published_s = parent(path), store.fs.modified(store.full(path)).timestamp()
     try:
         return Listed(folder, published_s, find_manifest(store, folder))
     except (Corrupt, Misconfigured) as error:

@@ -50,8 +50,18 @@ class Store:
 
     @cached_property
     def fs(self) -> LocalFileSystem:
-        """Every read and listing goes through fsspec, so that an object store can follow."""
+        """Listings and small files are read through fsspec, so that an object store can follow. What is committed, and
+        shards, which are memory-mapped, are local files so far."""
         return fsspec.filesystem("file")
+
+    def read(self, relative: str) -> bytes:
+        """A whole file. Raises `FileNotFoundError`, or another `OSError`."""
+        data: bytes = self.fs.cat_file(self.full(relative))
+        return data
+
+    def glob(self, pattern: str) -> list[str]:
+        """Store-relative paths that match, in the order of their names."""
+        return sorted(self.relative(found) for found in self.fs.glob(self.full(pattern)))
 
     def full(self, relative: str) -> str:
         return f"{self.url}/{relative}" if relative else self.url

@@ -150,13 +150,13 @@ def difference(there: dict[str, Json], here: dict[str, Json]) -> str:
 
 def find_manifest(store: Store, folder: str) -> Manifest | None:
     """The manifest of a folder, or None if nothing is published there. Raises like `read_manifest`."""
-    full = Path(store.full(manifest_path(folder)))
+    path = manifest_path(folder)
     with storage_errors("read"):
         try:
-            data = full.read_bytes()
+            data = store.read(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-    return parse_manifest(data, str(full))
+    return parse_manifest(data, store.full(path))
 
 
 def read_manifest(store: Store, folder: str) -> Manifest:
@@ -199,7 +199,7 @@ def read_checked(store: Store, file: File) -> bytes:
     full = store.full(file.path)
     with storage_errors("read"):
         try:
-            data = Path(full).read_bytes()
+            data = store.read(file.path)
         except FileNotFoundError as error:
             raise Corrupt(f"{full} is missing, though its manifest names it") from error
     if hashlib.sha256(data).hexdigest() != file.sha256:

@@ -147,3 +147,20 @@ def test_dasks_own_log_speaks_from_warning_on() -> None:
     """An operator's log is not filled with Dask's chatter."""
     quiet()
     assert logging.getLogger("distributed").level == logging.WARNING
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_no_port_is_open_to_others(processes: bool) -> None:
+    """Every socket that this process and its children listen on while a cluster is up is on the loopback."""
+    me = psutil.Process()
+    before = {(sock.laddr.ip, sock.laddr.port) for sock in me.net_connections("tcp") if sock.status == "LISTEN"}
+    with connect(Settings(threads=1), rows=1, partitions=1, processes=processes):
+        everybody = [me, *me.children(recursive=True)]
+        open_now = {
+            (sock.laddr.ip, sock.laddr.port)
+            for process in everybody
+            for sock in process.net_connections("tcp")
+            if sock.status == "LISTEN"
+        }
+    assert open_now > before
+    assert {ip for ip, _ in open_now - before} == {"127.0.0.1"}
