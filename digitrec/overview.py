@@ -15,7 +15,7 @@ KINDS: dict[str, Kind] = {"datasets": "dataset", "models": "model", "predictions
 
 @dataclass(frozen=True)
 class Row:
-    """One published thing; `notes` is what tells it apart for a person."""
+    """One published thing; `rows` of a model are those it was trained on; `notes` tell it apart for a person."""
 
     name: str
     published: str
@@ -48,7 +48,8 @@ def row(entry: Listed, best: str | None) -> Row:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.published_s))
     if entry.manifest is None:
         return Row(entry.folder, when, 0, f"UNREADABLE: {entry.problem}")
-    return Row(entry.manifest.name, when, entry.manifest.rows, notes(entry.manifest, best))
+    rows = entry.manifest.facts.get("training_rows", entry.manifest.rows)
+    return Row(entry.manifest.name, when, rows, notes(entry.manifest, best))
 
 
 def notes(manifest: Manifest, best: str | None) -> str:

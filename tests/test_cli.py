@@ -280,7 +280,7 @@ def models(tmp_path: Path) -> list[str]:
 
     names = ["quick-aaaaaaaa", "quick-bbbbbbbb"]
     for name in names:
-        manifest = Manifest("model", name, {"seed": name}, (), facts={"accuracy": 0.98})
+        manifest = Manifest("model", name, {"seed": name}, (), facts={"accuracy": 0.98, "training_rows": 3700})
         publish(Store.at(tmp_path / "store"), model_folder(name), manifest)
     return names
 
