@@ -9,9 +9,9 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any
-from urllib.error import URLError
+from typing import IO
 from urllib.request import urlopen
 
 import numpy as np
@@ -67,10 +67,9 @@ def fetch_openml(to: Path, *, url: str = MNIST_784) -> list[Path]:
 
     Raises `Unavailable` if OpenML cannot be reached, `BadData` if what it sends is not what its description says.
     """
-    description = download_json(url)
-    with downloading(description["url"]) as response:
-        lines = checked_lines(response, description.get("md5_checksum"), description["url"])
-        return [write_lines(to / "mnist_784.csv", arff_to_csv(lines, description["url"]))]
+    data, md5 = download_description(url)
+    with downloading(data) as response:
+        return [write_lines(to / "mnist_784.csv", arff_to_csv(checked_lines(response, md5, data), data))]
 
 
 def fetch_idx(files: Sequence[Path], to: Path) -> list[Path]:
@@ -114,29 +113,38 @@ def kaggle_error(error: Exception) -> Misconfigured | Unavailable:
 
 @contextlib.contextmanager
 def downloading(url: str) -> Iterator[IO[bytes]]:
-    """Raises `Unavailable` if the server cannot be reached, or goes away."""
+    """Raises `Unavailable` if the server cannot be reached."""
+    with network_errors(url), urlopen(url, timeout=TIMEOUT_S) as response:
+        yield response
+
+
+@contextlib.contextmanager
+def network_errors(url: str) -> Iterator[None]:
     try:
-        with urlopen(url, timeout=TIMEOUT_S) as response:
-            yield response
-    except (URLError, TimeoutError, ConnectionError) as error:
-        raise Unavailable(f"cannot fetch {url}: {getattr(error, 'reason', error)}") from error
+        yield
+    except (OSError, HTTPException) as error:
+        raise Unavailable(f"cannot fetch {url}: {getattr(error, 'reason', error)}; run it again") from error
 
 
-def download_json(url: str) -> dict[str, Any]:
+def download_description(url: str) -> tuple[str, str | None]:
+    """Where an OpenML data set's file is, and its MD5 if that is given."""
     with downloading(url) as response:
         try:
-            description: dict[str, Any] = json.load(response)["data_set_description"]
+            description = json.load(response)["data_set_description"]
+            return description["url"], description.get("md5_checksum")
         except (ValueError, KeyError, TypeError) as error:
             raise BadData(f"{url} is not the description of an OpenML data set") from error
-    return description
 
 
 def checked_lines(response: IO[bytes], md5: str | None, url: str) -> Iterator[str]:
-    """The lines of a download. Raises `BadData` at its end if it does not have the checksum that OpenML gives (MD5)."""
+    """The lines of a download. Raises `Unavailable` if the server goes away, `BadData` at the end if it does not have
+    the checksum that OpenML gives (MD5)."""
     digest = hashlib.md5(usedforsecurity=False)
-    for line in response:
-        digest.update(line)
-        yield line.decode("ascii", "replace").strip()
+    # Here, not around the file that is written from it: there an `OSError` would be the disk's.
+    with network_errors(url):
+        for line in response:
+            digest.update(line)
+            yield line.decode("ascii", "replace").strip()
     if md5 and digest.hexdigest() != md5:
         raise BadData(f"{url} arrived damaged: its MD5 is not {md5}; run it again")
 

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import json
+import socket
+import struct
 import sys
 import threading
 from collections.abc import Iterator
@@ -149,6 +151,45 @@ def test_openml_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     with serving({}) as server, pytest.raises(Unavailable, match="cannot fetch"):
         fetch_openml(tmp_path, url=f"{server}/554")
     with pytest.raises(Unavailable, match="cannot fetch"):
+        fetch_openml(tmp_path, url=f"{server}/554")
+
+
+def test_a_server_that_goes_away_in_the_middle_is_unavailable(tmp_path: Path) -> None:
+    """The network failed, not the disk; nothing is left."""
+    answers: dict[str, bytes] = {}
+    with breaking(arff(400)) as url, serving(answers) as server:
+        answers["/554"] = json.dumps({"data_set_description": {"url": url}}).encode()
+        with pytest.raises(Unavailable, match="cannot fetch"):
+            fetch_openml(tmp_path / "to", url=f"{server}/554")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+@contextmanager
+def breaking(data: bytes) -> Iterator[str]:
+    """A server on loopback that sends most of an answer, and then resets the connection."""
+
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data[:-100])
+            # Closing with no time to linger sends a reset (socket(7)).
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/mnist.arff"
+        finally:
+            thread.join()
+
+
+@pytest.mark.parametrize("description", [{}, [], {"md5_checksum": "0"}])
+def test_a_description_that_does_not_say_where_the_file_is_is_bad_data(description: object, tmp_path: Path) -> None:
+    """Exit 65, naming the description."""
+    answers = {"/554": json.dumps({"data_set_description": description}).encode()}
+    with serving(answers) as server, pytest.raises(BadData, match="not the description"):
         fetch_openml(tmp_path, url=f"{server}/554")
 
 
