@@ -7,6 +7,7 @@ they cannot be written (a container's read-only root), in the user's cache, or i
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -56,7 +57,8 @@ def is_ours(folder: Path) -> bool:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = folder.stat().st_uid
+        status = folder.stat()
     except (OSError, RuntimeError):
         return False
-    return owner in {os.getuid(), 0} and os.access(folder, os.W_OK)
+    others_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid in {os.getuid(), 0} and not others_write and os.access(folder, os.W_OK)

@@ -77,6 +77,16 @@ def test_the_cache_moves_on_where_it_cannot_be_written(tmp_path: Path, monkeypat
         compiled.cache_folder.cache_clear()
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
+def test_a_folder_that_others_may_write_is_not_believed(mode: int, tmp_path: Path) -> None:
+    """What lies in it is run."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(mode)
+    assert not compiled.is_ours(tmp_path / "cache")
+    (tmp_path / "cache").chmod(0o755)
+    assert compiled.is_ours(tmp_path / "cache")
+
+
 def test_the_digest_covers_every_file_the_kernel_is_made_of() -> None:
     """Numba would not notice a change in a file that the kernel only imports from."""
     imported = set()
