@@ -38,6 +38,10 @@ DAMAGED: tuple[type[Exception], ...] = (EOFError, OSError, IsalError)
 BLANK = {b"\n", b"\r\n"}
 
 
+class Unreadable(StorageFailed):
+    """The file system does not give a source away (no permission, I/O error): the store may be well."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Whole lines: data[start:stop] (uint8, `PADDING` readable bytes around them), of which the first byte lies at
@@ -106,7 +110,7 @@ class SourceFile:
         """All lines, in order. A blank line at the very end is left out; a line above 64 KiB is given as a fault.
 
         Raises `BadData` for a compressed stream that is damaged, cut short or implausible, `TryAgain` if the file
-        changed meanwhile, `StorageFailed` if it cannot be read.
+        changed meanwhile, `Unreadable` if it cannot be read.
         """
         room = BLOCK_BYTES if self.proves_its_end else min(BLOCK_BYTES, self.bytes + 1)
         ring = itertools.cycle([Buffer(room) for _ in range(BUFFERS)])
@@ -233,19 +237,26 @@ def tail_of(line: bytes, offset: int, accept: bool) -> Iterator[Block]:
 
 def open_regular(path: Path) -> io.FileIO:
     """Open a regular file; a FIFO, device or socket is refused without waiting for it. Raises `NoInput` or
-    `StorageFailed`."""
+    `Unreadable`. Manifests name sources, so a name that is not UTF-8 is refused with `NoInput`."""
+    if shown(path) != str(path):
+        raise NoInput(f"cannot read {shown(path)}: its name is not UTF-8 text; rename it")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG}:
             raise NoInput(f"cannot read {path}: {error.strerror}; expected a CSV file") from error
-        raise StorageFailed(explain(error, "read")) from error
+        raise Unreadable(explain(error, "read")) from error
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
         raise NoInput(f"cannot read {path}: it is {what}; expected a CSV file")
     return io.FileIO(descriptor)
+
+
+def shown(path: str | Path) -> str:
+    """A path for people: what is not UTF-8 in it is escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
@@ -255,7 +266,7 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise TryAgain(f"{path} was removed while it was read; nothing was published") from error
     except OSError as error:
-        raise StorageFailed(f"cannot read {path}: {error.strerror or error}") from error
+        raise Unreadable(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def identity(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -1,5 +1,6 @@
 """Sources, one after the other, through the kernel: good rows to the shards, the others to the rejects."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,13 @@ class Intake:
         self.shards: ShardWriter | None = None
         self.warnings: list[str] = []
         self._threads, self._progress, self._total = threads, progress, total
+        self._started = time.monotonic()
+
+    def __enter__(self) -> "Intake":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abandon()
 
     def take(self, source: SourceFile) -> Source:
         """Read one source to its end. Raises `BadData`, `TryAgain` or `StorageFailed`: then nothing counts."""
@@ -69,9 +77,10 @@ class Intake:
         }
 
     def abandon(self) -> None:
-        """Stop whatever works in the background."""
+        """Stop whatever works in the background, and close what is open; the folder will be removed."""
         if self.shards:
             self.shards.abandon()
+        self.rejects.abandon()
 
     def _agree(self, source: SourceFile, layout: Layout) -> None:
         """All sources have the same optional columns. Raises `BadData`, naming both."""
@@ -104,8 +113,10 @@ class Intake:
             start = parsed.position
 
     def _report(self, source: SourceFile) -> None:
-        facts = {"rows": f"{self.lines:,}", "rejects": f"{self.rejects.total:,}"}
-        self._progress(Step("ingest", self.bytes + source.position, self._total, "bytes", facts))
+        done = self.bytes + source.position
+        rate = done / 1e6 / max(time.monotonic() - self._started, 1e-9)
+        facts = {"rows": f"{self.lines:,}", "MB/s": f"{rate:,.0f}", "rejects": f"{self.rejects.total:,}"}
+        self._progress(Step("ingest", done, self._total, "bytes", facts))
 
 
 def keys_of(block: Block, rows: Rows, n: int) -> list[str]:
@@ -116,8 +127,7 @@ def keys_of(block: Block, rows: Rows, n: int) -> list[str]:
 def rejects_of(source: SourceFile, block: Block, layout: Layout, parsed: Parsed, first_line: int) -> Iterator[Reject]:
     """The refused rows of a block; `first_line` is the number, in the source, of its first line."""
     for line, start, newline, reason, column, found in parsed.refused.tolist():
-        text = escaped(block.bytes(start, newline).removesuffix(b"\r"))
-        if reason == COLUMN_COUNT:
-            text = f"{found} columns: {text}"
+        note = f"{found} columns: " if reason == COLUMN_COUNT else ""
+        text = escaped(block.bytes(start, newline).removesuffix(b"\r"), note)
         name = layout.names[column] if column >= 0 else None
         yield Reject(source.name, first_line + line, block.offset + start - block.start, name, REASONS[reason], text)

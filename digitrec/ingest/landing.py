@@ -8,14 +8,26 @@ import contextlib
 import itertools
 import json
 import os
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from digitrec.contract import FORMAT
-from digitrec.errors import AlreadyPublished, BadData, Corrupt, NoInput, StorageFailed, TryAgain
+from digitrec.errors import (
+    AlreadyPublished,
+    BadData,
+    Corrupt,
+    Misconfigured,
+    NoInput,
+    StorageFailed,
+    TryAgain,
+    explain,
+    storage_errors,
+)
+from digitrec.ingest.csv import Unreadable, shown
 from digitrec.ingest.run import IngestReport, hash_source, ingest
 from digitrec.options import IngestOptions
 from digitrec.progress import Progress, Step, silent
@@ -82,6 +94,9 @@ class Night:
     waiting: list[str] = field(default_factory=list)
     known: int = 0
 
+    def refuse(self, path: str, reason: str) -> None:
+        self.refused.append(Refused(shown(path), reason))
+
     def report(self) -> LandingReport:
         refused = sorted(self.refused, key=lambda entry: entry.path)
         return LandingReport(tuple(self.ingested), tuple(refused), tuple(sorted(self.waiting)), self.known)
@@ -91,16 +106,21 @@ def ingest_landing(
     store: Store, *, retry_refused: bool = False, threads: int | None = None, progress: Progress = silent
 ) -> LandingReport:
     """Ingest every new file of `landing/`, in the order of paths. Raises only what concerns the store (`StorageFailed`,
-    `Misconfigured`); a file that is wrong is refused and listed."""
+    `Misconfigured`). A file that is wrong is refused, remembered and listed; one that cannot be read, or of which the
+    store's knowledge is damaged, is listed."""
     night = Night()
     files = list(settled_files(store, night))
     fresh = []
     for file, digest in with_digests(store, files, night):
-        entry = read_entry(store, digest)
+        try:
+            entry = read_entry(store, digest)
+        except (StorageFailed, Misconfigured) as error:
+            night.refuse(file.path, str(error))
+            continue
         if entry is None or (retry_refused and "refused" in entry):
             fresh.append((file, digest))
         elif "refused" in entry:
-            night.refused.append(Refused(file.path, entry["refused"]))
+            night.refuse(file.path, entry["refused"])
         else:
             night.known += 1
     take_all(store, fresh, night, threads, progress)
@@ -110,20 +130,37 @@ def ingest_landing(
 def settled_files(store: Store, night: Night) -> Iterator[Landed]:
     """The files of landing/ that nobody is writing any more, by path. Hidden ones are uploads under way."""
     base = Path(store.full(LANDING))
-    for folder, folders, names in os.walk(base):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
-            path = Path(folder, name)
-            relative = path.relative_to(base).as_posix()
-            try:
-                status = path.stat()
-            except OSError as error:
-                night.refused.append(Refused(relative, error.strerror or str(error)))
-                continue
-            if time.time() - status.st_mtime < QUIET_S:
-                night.waiting.append(relative)
-            else:
-                yield Landed(relative, status.st_size, status.st_mtime_ns)
+    for path in visible_files(base, night):
+        relative = path.relative_to(base).as_posix()
+        try:
+            status = path.stat()
+        except OSError as error:
+            night.refuse(relative, error.strerror or str(error))
+            continue
+        # A sender's clock may be ahead of ours: a time to come says nothing.
+        if 0 <= time.time() - status.st_mtime < QUIET_S:
+            night.waiting.append(shown(relative))
+        else:
+            yield Landed(relative, status.st_size, status.st_mtime_ns)
+
+
+def visible_files(base: Path, night: Night) -> Iterator[Path]:
+    """What is not hidden below `base`. A folder that cannot be read is refused; if it is `base`: `StorageFailed`."""
+
+    def unreadable(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            return
+        if error.filename == str(base):
+            raise StorageFailed(explain(error, "read")) from error
+        night.refuse(Path(error.filename).relative_to(base).as_posix(), error.strerror or str(error))
+
+    for folder, folders, names in os.walk(base, onerror=unreadable):
+        folders[:] = visible(folders)
+        yield from (Path(folder, name) for name in visible(names))
+
+
+def visible(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def with_digests(store: Store, files: Sequence[Landed], night: Night) -> Iterator[tuple[Landed, str]]:
@@ -134,8 +171,11 @@ def with_digests(store: Store, files: Sequence[Landed], night: Night) -> Iterato
         kept = cache.get(file.path)
         try:
             digest = kept[1] if kept and kept[0] == file.state else hash_source(in_landing(store, file)).sha256
+        except TryAgain:
+            night.waiting.append(file.path)
+            continue
         except (NoInput, StorageFailed) as error:
-            night.refused.append(Refused(file.path, str(error)))
+            night.refuse(file.path, str(error))
             continue
         found[file.path] = [file.state, digest]
         if digest in seen:
@@ -157,14 +197,21 @@ def read_cache(store: Store) -> dict[str, list[Json]]:
 
 
 def read_entry(store: Store, digest: str) -> dict[str, str] | None:
-    """What became of a content: `{"dataset": name}`, `{"refused": reason}`, or None. Raises `Corrupt`."""
+    """What became of a content: `{"dataset": name}`, `{"refused": reason}`, or None. Raises `Corrupt`,
+    `StorageFailed` if it cannot be read, `Misconfigured` if a newer digitrec wrote it."""
     path = Path(store.full(landed_path(digest)))
+    with storage_errors("read"):
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
     try:
-        entry = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
+        entry = json.loads(data)
+        found_format = int(entry["format"])
+    except (ValueError, KeyError, TypeError) as error:
         raise Corrupt(f"{path} is damaged; remove it, and its file is looked at again") from error
+    if found_format > FORMAT:
+        raise Misconfigured(f"{path} has format {found_format}; this digitrec reads up to {FORMAT}: upgrade it")
     return {str(name): str(value) for name, value in entry.items()}
 
 
@@ -175,10 +222,15 @@ def take_all(
     small = [file for file in files if file[0].size <= SMALL_BYTES]
     large = [file for file in files if file[0].size > SMALL_BYTES]
     done = itertools.count(1)
+    one_at_a_time = threading.Lock()
+
+    def tell(step: Step) -> None:
+        with one_at_a_time:
+            progress(step)
 
     def take(file: tuple[Landed, str], cores: int | None) -> IngestReport | Refused | None:
-        outcome = take_one(store, *file, cores)
-        progress(Step("landing", next(done), len(files), "files"))
+        outcome = take_one(store, *file, cores, tell)
+        tell(Step("landing", next(done), len(files), "files"))
         return outcome
 
     with ThreadPoolExecutor(SMALL_AT_ONCE, "digitrec-landing") as pool:
@@ -197,13 +249,20 @@ def file_outcome(night: Night, file: Landed, outcome: IngestReport | Refused | N
         night.ingested.append(outcome)
 
 
-def take_one(store: Store, file: Landed, digest: str, threads: int | None) -> IngestReport | Refused | None:
-    """Ingest one file and remember what became of it. None if it changed meanwhile: it waits for the next night."""
+def take_one(
+    store: Store, file: Landed, digest: str, threads: int | None, progress: Progress
+) -> IngestReport | Refused | None:
+    """Ingest one file and remember what became of it. None if it changed or went meanwhile: it waits.
+
+    What cannot be read is refused, but not remembered: it may be well the next night.
+    """
     try:
-        report = ingest(store, [in_landing(store, file)], IngestOptions(), threads=threads)
-    except TryAgain:
+        report = ingest(store, [in_landing(store, file)], IngestOptions(), threads=threads, progress=progress)
+    except (TryAgain, NoInput):
         return None
-    except (BadData, NoInput, AlreadyPublished) as error:
+    except (Unreadable, Corrupt) as error:
+        return Refused(file.path, str(error))
+    except (BadData, AlreadyPublished) as error:
         remember(store, digest, {"refused": str(error)})
         return Refused(file.path, str(error))
     remember(store, digest, {"dataset": report.dataset})

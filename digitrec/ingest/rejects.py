@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -57,11 +58,12 @@ class Reject:
         return f"{self.source}:{self.line}{column}: {self.reason}: {self.text[:60]}"
 
 
-def escaped(raw: bytes) -> str:
-    """Raw bytes as text for people: control characters and what is not UTF-8 escaped, at most 200 bytes."""
+def escaped(raw: bytes, note: str = "") -> str:
+    """Raw bytes as text for people: control characters and what is not UTF-8 escaped; with `note` before it, at most
+    200 bytes."""
     text = raw[:TEXT_MAX_BYTES].decode("utf-8", "backslashreplace")
     safe = "".join(character if character.isprintable() else escape(character) for character in text)
-    return safe.encode()[:TEXT_MAX_BYTES].decode("utf-8", "ignore")
+    return (note + safe).encode()[:TEXT_MAX_BYTES].decode("utf-8", "ignore")
 
 
 def escape(character: str) -> str:
@@ -96,6 +98,11 @@ class RejectsFile:
         if self._batch or not self.counts:
             self._flush()
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Close the file whatever it holds; it will be removed."""
+        with suppress(OSError):
+            self._writer.close()
 
     def _flush(self) -> None:
         columns = zip(*map(astuple, self._batch), strict=True) if self._batch else ([] for _ in REJECTS_SCHEMA)

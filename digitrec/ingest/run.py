@@ -1,9 +1,10 @@
 """`ingest()`: CSV files → one sealed dataset, published once."""
 
+import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from digitrec.ingest.rejects import check_budget
 from digitrec.ingest.shards import StagedShard
 from digitrec.options import IngestOptions
 from digitrec.progress import Progress, silent
-from digitrec.store.commit import make_folder, remove_folder, settle
+from digitrec.store.commit import make_folder, remove_folder, settle, sweep
 from digitrec.store.layout import (
     MANIFEST,
     Store,
@@ -107,7 +108,10 @@ def expand(sources: Sequence[str | Path]) -> list[Path]:
         if os.path.lexists(path) or not set(source) & set("*?["):
             paths.append(path)
             continue
-        matches = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+        try:
+            matches = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+        except ValueError as error:
+            raise UsageError(f"{source} is no glob pattern: {error}") from error
         if not matches:
             raise NoInput(f"nothing matches {source}; expected CSV files")
         paths += matches
@@ -143,8 +147,11 @@ def stem_of(name: str) -> str:
 
 
 def describe_request(options: IngestOptions, sources: Sequence[Source]) -> Manifest:
-    """The manifest as far as the request fixes it: its name, what was asked, the sources."""
-    asked = options.model_dump(exclude={"dataset"}) | {
+    """The manifest as far as the request fixes it: its name, what was asked, the sources.
+
+    How many rows may be refused decides whether there is a dataset, not what is in it.
+    """
+    asked = options.model_dump(exclude={"dataset", "max_rejects"}) | {
         "sources": [{"name": source.name, "sha256": source.sha256} for source in sources]
     }
     name = options.dataset or name_from(stem_of(sources[0].name), sources[0].sha256)
@@ -153,20 +160,31 @@ def describe_request(options: IngestOptions, sources: Sequence[Source]) -> Manif
 
 def seal(store: Store, paths: Sequence[Path], options: IngestOptions, threads: int, progress: Progress) -> Done:
     """Read the sources into a staging folder; if the rejects stay within the budget, publish what came of them."""
-    for path in paths:
-        open_regular(path).close()
-    staging = staging_folder()
-    make_folder(store, staging)
-    intake = Intake(store.full(staging), options, threads, progress, sum(path.stat().st_size for path in paths))
-    try:
+    total = sum(size_of(path) for path in paths)
+    sweep(store, "_staging")
+    with staged(store) as staging, Intake(store.full(staging), options, threads, progress, total) as intake:
         sources = [take(intake, path) for path in paths]
         shards = intake.close()
         check_budget(intake.rejects, intake.lines, options.max_rejects)
         manifest = replace(describe_request(options, sources), facts=intake.facts())
         return settle_and_publish(store, staging, manifest, shards, intake)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a source. Raises like `open_regular`."""
+    with open_regular(path) as file:
+        return os.fstat(file.fileno()).st_size
+
+
+@contextlib.contextmanager
+def staged(store: Store) -> Iterator[str]:
+    """A staging folder (store-relative) of our own; it goes, whatever happens."""
+    folder = staging_folder()
+    try:
+        make_folder(store, folder)
+        yield folder
     finally:
-        intake.abandon()
-        remove_folder(store, staging)
+        remove_folder(store, folder)
 
 
 def take(intake: Intake, path: Path) -> Source:
@@ -197,6 +215,8 @@ def settle_and_publish(
     except AlreadyPublished:
         remove_strays(store, folder, manifest)
         raise
+    if created:
+        sweep(store, folder, keep={manifest_path(folder), *(file.path for file in manifest.files)})
     return manifest, not created, tuple(intake.warnings)
 
 

@@ -355,6 +355,15 @@ def test_a_folder_or_a_missing_file_is_no_input(tmp_path: Path, store: Store) ->
     assert published(store) == []
 
 
+def test_a_name_that_is_not_utf8_is_no_input(tmp_path: Path, store: Store) -> None:
+    """A manifest could not name it; exit 66, and the name is shown escaped."""
+    path = write(tmp_path / os.fsdecode(b"bad\xff.csv"), csv_of())
+    for source in (path, tmp_path / "bad*.csv"):
+        with pytest.raises(NoInput, match=r"bad\\xff\.csv: its name is not UTF-8"):
+            ingest(store, [source], PLAIN)
+    assert published(store) == []
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
 def test_no_permission_is_a_storage_failure(tmp_path: Path, store: Store) -> None:
     """One line, exit 74."""
@@ -416,6 +425,15 @@ def test_three_rejects_are_free_and_a_share_beyond_that(take: Callable[..., Inge
     few = [b"oops" if number < 3 else row for number, row in enumerate(rows)]
     assert take(b"\n".join([header, *few, b""]), "few.csv").reasons == {"column_count": 3}
     assert take(b"\n".join([header, *bad, b""]), "bad.csv", IngestOptions(max_rejects=0.2)).rejects == 20
+
+
+def test_a_rejects_text_is_short_with_its_note(take: Callable[..., IngestReport], store: Store) -> None:
+    """At most 200 bytes, the number of columns counted in."""
+    header, *rows = lines_of(KAGGLE, 3)
+    report = take(b"\n".join([header, *rows, rows[0].rpartition(b",")[0], b""]))
+    text = str(rejects(store, report)[0]["text"])
+    assert text.startswith("784 columns: ")
+    assert len(text.encode()) == 200
 
 
 def test_no_row_left_publishes_nothing(refused: Callable[..., str]) -> None:

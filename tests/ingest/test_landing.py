@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from digitrec.errors import Corrupt
-from digitrec.ingest import landing
+from digitrec.errors import StorageFailed
+from digitrec.ingest import csv, landing
 from digitrec.ingest.landing import ingest_landing
-from digitrec.store.layout import Store
+from digitrec.progress import Step
+from digitrec.store.layout import Store, manifest_path
 
 from .files import KAGGLE, UNLABELLED, csv_of, lines_of, write
 
@@ -103,17 +104,162 @@ def test_what_is_no_file_is_refused_without_being_opened(store: Store) -> None:
 
 
 def test_the_ledger_is_what_counts_the_cache_only_saves_time(store: Store) -> None:
-    """A damaged cache is made again; a damaged ledger entry is said aloud."""
+    """A damaged cache is made again."""
     land(store, "a.csv", csv_of())
     ingest_landing(store)
     cache = Path(store.full("landed/cache.json"))
     cache.write_text("{")
     assert ingest_landing(store).known == 1
     assert list(json.loads(cache.read_text())) == ["a.csv"]
-    (entry,) = (path for path in cache.parent.iterdir() if path != cache)
-    entry.write_text("{")
-    with pytest.raises(Corrupt, match="is damaged"):
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("{", "is damaged; remove it"),
+        ("[]", "is damaged; remove it"),
+        ('{"dataset": "a"}', "is damaged; remove it"),
+        ('{"dataset": "a", "format": 99}', "has format 99"),
+    ],
+)
+def test_a_ledger_entry_that_cannot_be_understood_stops_nobody(entry: str, words: str, store: Store) -> None:
+    """Damaged, or a newer digitrec's: its file is listed, the entry stays, the others are taken."""
+    land(store, "a.csv", csv_of())
+    ingest_landing(store)
+    (path,) = ledger(store)
+    path.write_text(entry)
+    land(store, "b.csv", csv_of(first=5))
+    report = ingest_landing(store)
+    assert [(refused.path, words in refused.reason) for refused in report.refused] == [("a.csv", True)]
+    assert len(report.ingested) == 1
+    assert path.read_text() == entry
+
+
+def ledger(store: Store) -> list[Path]:
+    return [path for path in Path(store.full("landed")).iterdir() if path.name != "cache.json"]
+
+
+def test_a_damaged_dataset_stops_nobody(store: Store) -> None:
+    """Its file is listed, and taken as soon as the damage is mended."""
+    land(store, "a.csv", csv_of())
+    (dataset,) = ingest_landing(store).ingested
+    manifest = Path(store.full(manifest_path(dataset.folder)))
+    whole = manifest.read_bytes()
+    manifest.write_bytes(b"{")
+    ledger(store)[0].unlink()
+    land(store, "b.csv", csv_of(first=5))
+    report = ingest_landing(store)
+    assert [refused.path for refused in report.refused] == ["a.csv"]
+    assert len(report.ingested) == 1
+    manifest.write_bytes(whole)
+    assert [entry.already for entry in ingest_landing(store).ingested] == [True]
+
+
+def test_a_file_that_cannot_be_read_stops_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An I/O error in the middle is listed and not remembered: the next night tries again."""
+    land(store, "a.csv", csv_of())
+    land(store, "b.csv", csv_of(first=5))
+    real = csv.SourceFile.read_raw
+
+    def fail(source: csv.SourceFile, view: memoryview) -> int:
+        with csv.reading(source.path):
+            if source.name == "a.csv":
+                raise OSError(5, "Input/output error")
+            return real(source, view)
+
+    with monkeypatch.context() as damaged:
+        damaged.setattr(csv.SourceFile, "read_raw", fail)
+        report = ingest_landing(store)
+    assert [(entry.path, "Input/output error" in entry.reason) for entry in report.refused] == [("a.csv", True)]
+    assert len(report.ingested) == 1
+    assert len(ingest_landing(store).ingested) == 1
+
+
+def test_a_full_disk_ends_the_night(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is nobody's file that is wrong, and nothing is remembered."""
+    land(store, "a.csv", csv_of())
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFailed("cannot write: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(landing, "ingest", full)
+        with pytest.raises(StorageFailed, match="No space"):
+            ingest_landing(store)
+    assert len(ingest_landing(store).ingested) == 1
+
+
+def test_a_file_that_goes_after_it_was_hashed_waits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its content is not remembered as refused: it may come back."""
+    path = land(store, "a.csv", csv_of())
+    real = landing.ingest
+
+    def late(*args: object, **more: object) -> object:
+        path.unlink(missing_ok=True)
+        return real(*args, **more)  # type: ignore[arg-type]  # passed through
+
+    with monkeypatch.context() as patch:
+        patch.setattr(landing, "ingest", late)
+        report = ingest_landing(store)
+    assert (report.waiting, report.refused) == (("a.csv",), ())
+    land(store, "a.csv", csv_of())
+    assert len(ingest_landing(store).ingested) == 1
+
+
+def test_a_name_that_is_not_utf8_is_refused_and_shown_escaped(store: Store) -> None:
+    """Of a file or of a folder; the others are taken, and the report can be printed."""
+    land(store, "a.csv", csv_of())
+    land(store, os.fsdecode(b"bad\xff.csv"), csv_of(first=5))
+    land(store, os.fsdecode(b"\xfe/b.csv"), csv_of(first=6))
+    land(store, os.fsdecode(b"young\xff.csv"), csv_of(first=7), time.time())
+    report = ingest_landing(store)
+    assert [entry.path for entry in report.refused] == ["\\xfe/b.csv", "bad\\xff.csv"]
+    assert report.waiting == ("young\\xff.csv",)
+    assert len(report.ingested) == 1
+    assert "its name is not UTF-8" in "\n".join(report.lines()).encode().decode()
+
+
+def test_a_folder_that_cannot_be_read_is_listed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in it was not looked at, which is not the same as nothing being there."""
+    land(store, "a.csv", csv_of())
+    locked = land(store, "locked/b.csv", csv_of(first=5)).parent
+    real = os.scandir
+
+    def refuse(path: object) -> object:
+        if path == str(locked):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)  # type: ignore[call-overload]  # passed through
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        report = ingest_landing(store)
+    assert [(entry.path, entry.reason) for entry in report.refused] == [("locked", "Permission denied")]
+    assert len(report.ingested) == 1
+    assert len(ingest_landing(store).ingested) == 1
+
+
+def test_a_landing_that_cannot_be_read_is_a_storage_failure(store: Store) -> None:
+    """Exit 74, not "nothing new"."""
+    Path(store.url).mkdir()
+    Path(store.full("landing")).write_text("a file")
+    with pytest.raises(StorageFailed, match="landing"):
         ingest_landing(store)
+
+
+def test_a_file_from_the_future_does_not_wait_for_ever(store: Store) -> None:
+    """A sender's clock may be wrong by years."""
+    land(store, "a.csv", csv_of(), time.time() + 1e6)
+    assert len(ingest_landing(store).ingested) == 1
+
+
+def test_progress_tells_files_and_what_is_done_in_each(store: Store) -> None:
+    """A large file alone may take most of the night."""
+    steps: list[Step] = []
+    land(store, "a.csv", csv_of())
+    land(store, "b.csv", csv_of(rows=900))
+    ingest_landing(store, progress=steps.append)
+    assert {step.stage for step in steps} == {"landing", "ingest"}
+    assert [step.done for step in steps if step.stage == "landing"] == [1, 2]
 
 
 def test_an_untouched_file_is_not_hashed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
