@@ -52,9 +52,9 @@ def read(data: bytes, layout: Layout, *, proves_its_end: bool = False) -> list[R
                 raise Bad("unterminated")
             verdicts.append(read_row(line, layout, number))
         except Bad as bad:
-            text = escaped(line if not whole or bad.reason == "line_too_long" else line.removesuffix(b"\r"))
-            prefix = f"{bad.found} columns: " if bad.found is not None else ""
-            verdicts.append(Refusal(number, offset, bad.column, bad.reason, prefix + text))
+            raw = line if not whole or bad.reason == "line_too_long" else line.removesuffix(b"\r")
+            note = f"{bad.found} columns: " if bad.found is not None else ""
+            verdicts.append(Refusal(number, offset, bad.column, bad.reason, escaped(raw, note)))
         offset += len(line) + 1
     return verdicts
 
