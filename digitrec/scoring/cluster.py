@@ -1,5 +1,6 @@
 """The Dask cluster: our own on the loopback, a thread or processes by the size of the job, or yours by address."""
 
+import gc
 import importlib.metadata
 import ipaddress
 import logging
@@ -29,6 +30,9 @@ CLOSE_TIMEOUT_S = 3.0
 COMPARED = ("digitrec", "dask", "distributed", "torch", "numpy", "pyarrow")
 """Packages whose versions must be the same here and on every worker of an outside cluster."""
 LOCAL_CONFIG = {
+    # Fifteen seconds after a worker died, Dask would look whether it is there, and if that finds it dead once more, or
+    # on its way back, give its place up for good.
+    "distributed.deploy.lost-worker-timeout": "1000 days",
     # A worker that is stopped or cut off is given up, and its partition done elsewhere, after a minute instead of five.
     "distributed.scheduler.worker-ttl": "60 seconds",
     # Dask would also set MALLOC_TRIM_THRESHOLD_: every batch's memory went back to the system, a fifth more CPU time.
@@ -71,16 +75,20 @@ def connect(
 def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
     """Worker processes on 127.0.0.1, one a core, but no more than there are partitions."""
     workers = max(1, min(cores, partitions))
-    with dask.config.set(LOCAL_CONFIG):
-        local = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            preload=["digitrec.scoring.worker"],
-        )
-    with closing(local), closing_client(Client(local, set_as_default=False)) as client:
+    with (
+        dask.config.set(LOCAL_CONFIG),
+        closing(
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                preload=["digitrec.scoring.worker"],
+            )
+        ) as local,
+        closing_client(Client(local, set_as_default=False)) as client,
+    ):
         LOG.info("local cluster: %d worker processes, dashboard %s", workers, local.dashboard_link)
         yield Cluster(client, local.scheduler_address, workers)
 
@@ -118,10 +126,10 @@ def outside(address: str, settings: Settings, insecure: bool) -> Iterator[Cluste
 
 
 @contextmanager
-def closing(local: LocalCluster) -> Iterator[None]:
+def closing(local: LocalCluster) -> Iterator[LocalCluster]:
     """Stop the workers in order; at once if that takes too long, or if Ctrl-C is pressed (again) meanwhile."""
     try:
-        yield
+        yield local
     finally:
         try:
             local.close(timeout=CLOSE_TIMEOUT_S)
@@ -240,4 +248,7 @@ def within(limit_s: float, call: Callable[[], T], failure: str) -> T:
     if answer:
         return answer[0]
     why = " ".join(str(problem[0]).split()) if problem else f"no answer in {limit_s:g} s"
-    raise Unavailable(f"{failure}: {why}") from (problem[0] if problem else None)
+    # A client that could not connect closes itself when it is collected; that must not happen inside Dask's own locks.
+    problem.clear()
+    gc.collect()
+    raise Unavailable(f"{failure}: {why}")

@@ -134,7 +134,7 @@ class Ledger:
         """Take what became of a task. Once its dataset has failed, it is kept for the next run only."""
         account = self.open.get(task.work.folder)
         if isinstance(outcome, DigitrecError):
-            LOG.error("%s failed: %s", task, outcome)
+            LOG.error("%s: %s", task, outcome)
             if account:
                 self.fail(account, outcome)
         elif account:

@@ -14,9 +14,9 @@ from itertools import islice
 
 from distributed import Future, KilledWorker, as_completed
 
-from digitrec.errors import ComputationFailed, DigitrecError, Unavailable
+from digitrec.errors import ComputationFailed, Unavailable
 from digitrec.scoring.cluster import Cluster, within
-from digitrec.scoring.partition import Done, Outcome
+from digitrec.scoring.partition import Outcome
 from digitrec.scoring.plan import Partition
 from digitrec.scoring.receipts import Work
 
@@ -24,6 +24,8 @@ WINDOW_PER_SLOT = 4
 POLL_S = 0.01
 STALL_S = 600.0
 """If nothing at all came back for so long, what is out hangs: a partition takes seconds."""
+LOOK_S = 30.0
+"""After so long without an outcome, and again, see whether there are workers at all."""
 ANSWER_S = 30.0
 """Time for the scheduler to say what its workers do, or to restart them."""
 
@@ -75,21 +77,24 @@ class Window:
 
     def answers(self, tasks: Iterator[Task], size: int) -> Iterator[tuple[Task, Outcome | Suspicion]]:
         """Keep `size` tasks out until all have come back or been given up."""
-        heard = time.monotonic()
+        heard = looked = time.monotonic()
         while True:
             for task in islice(tasks, size - len(self.out)):
                 self.submit(task)
             if not self.out:
                 return
             if ready := self.back.next_batch(block=False):
-                for future, result in ready:
-                    yield self.out.pop(future), self.answer(result)
+                for future in ready:
+                    yield self.out.pop(future), self.answer(future)
             elif time.monotonic() - heard > self.stall_s:
                 yield from self.give_up()
             else:
+                if time.monotonic() - looked > LOOK_S:
+                    self.busy_workers()
+                    looked = time.monotonic()
                 time.sleep(POLL_S)
                 continue
-            heard = time.monotonic()
+            heard = looked = time.monotonic()
 
     def submit(self, task: Task) -> None:
         """Send a task out. Its key is its own: the same partition may go out twice."""
@@ -99,37 +104,44 @@ class Window:
         self.back.add(future)
 
     def arrivals(self) -> as_completed:
-        return as_completed(loop=self.cluster.client.loop, with_results=True, raise_errors=False)
+        return as_completed(loop=self.cluster.client.loop)
 
-    def answer(self, result: object) -> Outcome | Suspicion:
-        """What came back: an outcome, or how Dask says that there is none.
+    def answer(self, future: Future[Outcome]) -> Outcome | Suspicion:
+        """What came back. If its worker has died since, Dask computes it again meanwhile.
 
-        The future itself is not asked: its worker may have died since, and the future be on its way again. Raises
-        `Unavailable` if Dask cancelled it, which it does when its scheduler is gone.
+        Raises `Unavailable` if Dask cancelled the future, which it does when its scheduler is gone.
         """
-        if isinstance(result, Done | DigitrecError):
-            return result
-        if isinstance(result, CancelledError):
-            raise self.lost("the connection to the scheduler broke")
-        assert isinstance(result, tuple)  # class, exception and traceback, as `as_completed` gives an error
-        error = result[1]
-        if isinstance(error, KilledWorker):
+        try:
+            return future.result(timeout=self.stall_s)
+        except CancelledError as error:
+            raise self.lost("the connection to the scheduler broke") from error
+        except KilledWorker:
             return Suspicion("killed every worker that took it")
-        return ComputationFailed(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        except TimeoutError:
+            return self.hung()
+        except Exception as error:
+            return ComputationFailed(f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+    def hung(self) -> Suspicion:
+        return Suspicion(f"gave nothing back in {self.stall_s:g} s")
 
     def give_up(self) -> list[tuple[Task, Suspicion]]:
         """Take back everything that is out, and restart the workers that hold it, if they have a nanny to do so."""
-        client = self.cluster.client
-        held = within(ANSWER_S, client.processing, f"the Dask scheduler at {self.cluster.address} does not answer")
-        if not held:
-            raise self.lost("it has no workers left")
-        busy = [worker for worker, keys in held.items() if keys]
+        client, busy = self.cluster.client, self.busy_workers()
         abandoned = list(self.out.values())
         client.cancel(list(self.out), force=True)
         self.out, self.back = {}, self.arrivals()
         with suppress(ValueError, Unavailable):
             within(ANSWER_S, lambda: client.restart_workers(busy, raise_for_error=False), "workers do not restart")
-        return [(task, Suspicion(f"gave nothing back in {self.stall_s:g} s")) for task in abandoned]
+        return [(task, self.hung()) for task in abandoned]
+
+    def busy_workers(self) -> list[str]:
+        """Addresses of the workers that have something to do. Raises `Unavailable` if there is no worker at all."""
+        ask = self.cluster.client.processing
+        held = within(ANSWER_S, ask, f"the Dask scheduler at {self.cluster.address} does not answer")
+        if not held:
+            raise self.lost("it has no workers left")
+        return [worker for worker, keys in held.items() if keys]
 
     def lost(self, how: str) -> Unavailable:
         return Unavailable(
@@ -140,6 +152,5 @@ class Window:
 
 def guilty(task: Task, suspicion: Suspicion) -> ComputationFailed:
     """The verdict on a task that ran alone and still did not come back."""
-    return ComputationFailed(
-        f"{task} {suspicion.why}, alone too; look at {task.work.store.full(task.partition.shard.path)}"
-    )
+    shard = task.work.store.full(task.partition.shard.path)
+    return ComputationFailed(f"{task} {suspicion.why}, alone too; look at {shard}")
