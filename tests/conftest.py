@@ -1,5 +1,6 @@
 """What every room's tests share: an empty store, and an environment that is not the developer's."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -10,10 +11,13 @@ from digitrec.store.layout import Store
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No `DIGITREC_*` variable and no `.env` of the developer's reaches a test."""
+    """No `DIGITREC_*` variable and no `.env` of the developer's reaches a test, and no handler of the test before."""
     for name in [name for name in os.environ if name.startswith("DIGITREC_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    log = logging.getLogger("digitrec")
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", True)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import logging
 import signal
 from typing import Any
 
-SPOKEN_FOR = ("distributed.client", "distributed.worker.state_machine")
+SPOKEN_FOR = ("distributed.client", "distributed.scheduler", "distributed.worker.state_machine")
 """What these loggers say of lost connections and cancelled tasks, the driver says itself, once."""
 
 
