@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from digitrec.ingest.landing import LandingReport, ingest_landing
-from digitrec.ingest.run import IngestReport, ingest
 from digitrec.options import IngestOptions, ScoreOptions
 from digitrec.progress import Progress, silent
 from digitrec.store.layout import Store
 
 if TYPE_CHECKING:
+    from digitrec.ingest.landing import LandingReport
+    from digitrec.ingest.run import IngestReport
     from digitrec.scoring.run import ScoreReport
 
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Scoring:
     """What was brought in and what was scored."""
 
-    ingested: IngestReport | LandingReport | None
+    ingested: "IngestReport | LandingReport | None"
     scored: "ScoreReport"
 
     def lines(self) -> list[str]:
@@ -33,7 +33,7 @@ class Gathered:
     """What was brought in, and the scoring options that follow from it."""
 
     options: ScoreOptions
-    ingested: IngestReport | LandingReport | None = None
+    ingested: "IngestReport | LandingReport | None" = None
 
     def lines(self) -> list[str]:
         return self.ingested.lines() if self.ingested else []
@@ -56,10 +56,14 @@ def gather(
     night's work, beginning with the new files of landing/.
     """
     if sources:
+        from digitrec.ingest.run import ingest
+
         asked = IngestOptions(dataset=options.dataset)
         report = ingest(store, sources, asked, threads=threads, progress=progress)
         return Gathered(options.model_copy(update={"dataset": report.dataset}), report)
     if options.dataset:
-        return Gathered(options)
+        return Gathered(options)  # and nothing of ingest was imported: half a second
+    from digitrec.ingest.landing import ingest_landing
+
     landed = ingest_landing(store, retry_refused=options.retry_refused, threads=threads, progress=progress)
     return Gathered(options, landed)
