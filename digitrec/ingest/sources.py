@@ -4,9 +4,7 @@ import contextlib
 import gzip
 import hashlib
 import json
-import os
 import shutil
-import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from http.client import HTTPException
@@ -18,6 +16,7 @@ import numpy as np
 
 from digitrec.contract import KAGGLE_PIXELS, LABEL_COLUMN, OPENML_LABEL_COLUMN, OPENML_PIXELS, PIXELS, SIDE
 from digitrec.errors import BadData, Misconfigured, NoInput, Unavailable, explain, storage_errors
+from digitrec.store.commit import replacing
 
 SAMPLE_TRAIN_ROWS = 4000
 SAMPLE_SEED = 20_250_101
@@ -222,13 +221,7 @@ def copy(source: Path, path: Path) -> Path:
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; it becomes `path`, synced, if nothing goes wrong."""
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
     with storage_errors("write"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as temporary:
             yield temporary
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)

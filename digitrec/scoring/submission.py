@@ -1,7 +1,5 @@
 """`submission.csv`, as Kaggle's *Digit Recognizer* takes it: derived from published parts, never published itself."""
 
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from digitrec.errors import storage_errors
-from digitrec.store.commit import sync_file
+from digitrec.store.commit import replacing
 from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest
 from digitrec.store.reading import open_verified
@@ -21,18 +19,9 @@ LINES = pa_csv.WriteOptions(include_header=False, quoting_style="none")
 
 def write_submission(store: Store, folder: str, manifest: Manifest) -> None:
     """Write it whole and synced, a row group at a time."""
-    temporary, full = (store.full(f"{folder}/{name}") for name in (f".{uuid.uuid4().hex}.tmp", SUBMISSION))
-    with storage_errors("write"):
-        try:
-            with open(temporary, "xb") as file:
-                for block in submission(store, manifest):
-                    file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, full)
-            sync_file(store.full(folder))
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+    path = Path(store.full(f"{folder}/{SUBMISSION}"))
+    with storage_errors("write"), replacing(path) as temporary, temporary.open("xb") as file:
+        file.writelines(submission(store, manifest))
 
 
 def submission(store: Store, manifest: Manifest) -> Iterator[bytes]:

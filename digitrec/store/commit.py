@@ -13,7 +13,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from digitrec.errors import Misconfigured, storage_errors
@@ -66,15 +67,22 @@ def put_if_absent(store: Store, path: str, data: bytes) -> bool:
 
 def write_replacing(store: Store, path: str, data: bytes) -> None:
     """Write `path` whole and synced, replacing what was there. For notes and caches, never for what is published."""
-    folder = make_folder(store, parent(path))
-    temporary = f"{folder}/.{uuid.uuid4().hex}.tmp"
-    with storage_errors("write"):
-        try:
-            write_synced(temporary, data)
-            os.replace(temporary, store.full(path))
-            sync_file(folder)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+    make_folder(store, parent(path))
+    with storage_errors("write"), replacing(Path(store.full(path))) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; it becomes `path`, synced, if nothing goes wrong, and is gone otherwise."""
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, path)
+        sync_file(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def settle(store: Store, staged: str, path: str, digest: str) -> None:
