@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.store import pretrained
 from digitrec.store.layout import Store
 
 
@@ -18,6 +19,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     log = logging.getLogger("digitrec")
     monkeypatch.setattr(log, "handlers", [])
     monkeypatch.setattr(log, "propagate", True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_bundled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A store without a champion has none: the model that comes along is put in only by the tests that are about it."""
+    monkeypatch.setattr(pretrained, "BUNDLE", tmp_path / "nothing-bundled")
 
 
 @pytest.fixture

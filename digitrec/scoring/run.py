@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import dataclass
 
-from digitrec.errors import DigitrecError, Interrupted, NoInput, StorageFailed, storage_errors
+from digitrec.errors import DigitrecError, Interrupted, StorageFailed, storage_errors
 from digitrec.options import ScoreOptions
 from digitrec.progress import Progress, silent
 from digitrec.scoring.cluster import connect
@@ -14,9 +14,9 @@ from digitrec.scoring.plan import PARTITION_ROWS
 from digitrec.scoring.window import STALL_S, Compute, Window
 from digitrec.settings import Settings
 from digitrec.store import catalog
-from digitrec.store.aliases import champion
 from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest, read_manifest
+from digitrec.store.pretrained import Ruling, ruling
 
 ROW_BYTES = 20
 PROBABILITIES_BYTES = 40
@@ -31,11 +31,12 @@ class ScoreReport:
     datasets: tuple[Scored, ...]
     model: str
     failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         if not self.datasets and not self.failures:
-            return ["nothing to score: every unlabelled dataset has predictions"]
-        return [line for scored in self.datasets for line in scored.lines()] + [
+            return [*self.notes, "nothing to score: every unlabelled dataset has predictions"]
+        return [*self.notes, *(line for scored in self.datasets for line in scored.lines())] + [
             f"{failure.dataset}: FAILED: {failure.error}" for failure in self.failures
         ]
 
@@ -87,20 +88,15 @@ def score_all(
     store: Store, options: ScoreOptions, settings: Settings, means: Means, progress: Progress = silent
 ) -> ScoreReport:
     """`score`, with what failed in the report instead of raised."""
-    version = options.model or champion(store)
-    datasets, unreadable = chosen(store, options, version)
-    if version is None:
-        raise NoInput(
-            f"no champion in {store.url}: train one with `digitrec ingest train.csv` and `digitrec train`, "
-            "or name a --model"
-        )
-    model = catalog.model(store, version)
+    ruled = Ruling(options.model) if options.model else ruling(store)
+    datasets, unreadable = chosen(store, options, ruled.version)
+    model = catalog.model(store, ruled.version)
     jobs = (prepare(store, dataset, model, options) for dataset in datasets)
     ledger = Ledger(jobs, means.partition_rows, progress)
     if ledger.open:  # nothing to do is no reason to start a cluster
         check_space(store, ledger.total, options)
         compute_open(ledger, settings, means)
-    return ScoreReport(tuple(ledger.scored), version, (*unreadable, *ledger.failures))
+    return ScoreReport(tuple(ledger.scored), ruled.version, (*unreadable, *ledger.failures), ruled.notes)
 
 
 def compute_open(ledger: Ledger, settings: Settings, means: Means) -> None:
@@ -118,7 +114,7 @@ def compute_open(ledger: Ledger, settings: Settings, means: Means) -> None:
         ) from None
 
 
-def chosen(store: Store, options: ScoreOptions, version: str | None) -> tuple[list[Manifest], list[Failure]]:
+def chosen(store: Store, options: ScoreOptions, version: str) -> tuple[list[Manifest], list[Failure]]:
     """The datasets to score, and those of the store whose manifest cannot be read (unless one was named)."""
     if options.dataset:
         return [catalog.dataset(store, options.dataset)], []

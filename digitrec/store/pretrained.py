@@ -1,0 +1,58 @@
+"""The model that comes along: a version in the package, put into a store that has no champion.
+
+So scoring works on a fresh machine before anything was trained. `bench/pretrained.py` makes it.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from digitrec.errors import NoInput, TryAgain, storage_errors
+from digitrec.store.aliases import champion, promote
+from digitrec.store.commit import make_folder, remove_folder, settle_folder
+from digitrec.store.layout import MANIFEST, Store, manifest_path, model_folder, parent, staging_folder
+from digitrec.store.manifest import parse_manifest
+
+BUNDLE = Path(__file__).parents[1] / "pretrained"
+"""A whole model version as it lies in a store, without checkpoints; its manifest's paths are those it will have."""
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The model version that scoring uses when none is named, and what a person should know of it."""
+
+    version: str
+    notes: tuple[str, ...] = ()
+
+
+def ruling(store: Store) -> Ruling:
+    """The champion; in a store that has none, the bundled version, made champion. Raises `NoInput` without either."""
+    best = champion(store)
+    if best:
+        return Ruling(best)
+    if not (BUNDLE / MANIFEST).is_file():
+        raise NoInput(
+            f"no champion in {store.url}: train one with `digitrec ingest train.csv` and `digitrec train`, "
+            "or name a --model"
+        )
+    version = parse_manifest((BUNDLE / MANIFEST).read_bytes(), str(BUNDLE / MANIFEST)).name
+    put_in(store, version)
+    try:
+        promote(store, version, "there was no champion, and it comes with digitrec", instead_of="")
+    except TryAgain:
+        return ruling(store)  # another process has promoted one meanwhile
+    return Ruling(version, (f"there was no champion: {version}, which comes with digitrec, was made champion",))
+
+
+def put_in(store: Store, version: str) -> None:
+    """Publish the bundle as a model version of this store, all at once, unless it is there."""
+    if store.exists(manifest_path(model_folder(version))):
+        return
+    staged = staging_folder()
+    try:
+        make_folder(store, parent(staged))
+        with storage_errors("write"):
+            shutil.copytree(BUNDLE, store.full(staged))
+        settle_folder(store, staged, model_folder(version))
+    finally:
+        remove_folder(store, staged)

@@ -1,0 +1,69 @@
+"""The model that comes along is put into a store that has no champion, once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from digitrec.errors import NoInput
+from digitrec.store import aliases, catalog, pretrained
+from digitrec.store.layout import Store, model_folder
+from digitrec.store.manifest import Manifest, describe, publish, read_checked
+from digitrec.store.pretrained import ruling
+
+VERSION = "pretrained-0123abcd"
+
+
+def publish_model(store: Store, version: str) -> None:
+    """A model version of one file."""
+    path = Path(store.full(f"{model_folder(version)}/weights.safetensors"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(version.encode())
+    file = describe(store, store.relative(path))
+    publish(store, model_folder(version), Manifest("model", version, {"of": version}, (file,)))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundled version, as the package carries one."""
+    made = Store.at(tmp_path / "made")
+    publish_model(made, VERSION)
+    folder = Path(made.full(model_folder(VERSION)))
+    monkeypatch.setattr(pretrained, "BUNDLE", folder)
+    return folder
+
+
+@pytest.mark.usefixtures("bundle")
+def test_it_becomes_the_first_champion(store: Store) -> None:
+    """Published with every byte checked, entry 1 of the log, and said aloud, the first time only."""
+    first, second = ruling(store), ruling(store)
+    assert (first.version, second.version) == (VERSION, VERSION)
+    assert "comes with digitrec" in first.notes[0]
+    assert second.notes == ()
+    assert [(entry.number, entry.version) for entry in aliases.history(store)] == [(1, VERSION)]
+    assert read_checked(store, catalog.model(store, VERSION).files[0]) == VERSION.encode()
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_champion_is_left_alone(store: Store) -> None:
+    """Where one rules, nothing is put in."""
+    publish_model(store, "quick-11112222")
+    aliases.promote(store, "quick-11112222", "asked for")
+    assert ruling(store).version == "quick-11112222"
+    assert len(catalog.listing(store, "model")) == 1
+
+
+@pytest.mark.usefixtures("bundle")
+def test_many_at_once_agree(store: Store) -> None:
+    """Eight processes that find no champion leave one entry and one version."""
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: ruling(store).version, range(8)))
+    assert set(found) == {VERSION}
+    assert len(aliases.history(store)) == 1
+    assert not any(Path(store.full("_staging")).iterdir())
+
+
+def test_without_either_the_next_step_is_named(store: Store) -> None:
+    """No champion and nothing bundled: what to do."""
+    with pytest.raises(NoInput, match="digitrec train"):
+        ruling(store)
