@@ -27,8 +27,9 @@ from digitrec.training.checkpoints import (
     resume_point,
 )
 from digitrec.training.classifier import DigitClassifier
-from digitrec.training.data import DigitsDataModule, Split
+from digitrec.training.data import DigitsDataModule
 from digitrec.training.recipe import Recipe
+from digitrec.training.split import Split
 
 LOG = logging.getLogger("digitrec.training")
 MEASURED = ("train_loss", "val_loss", "val_loss_error", "val_accuracy")

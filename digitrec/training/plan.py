@@ -9,8 +9,8 @@ from digitrec.options import Preset, TrainOptions
 from digitrec.store import catalog
 from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest, digest_of
-from digitrec.training.data import SALT, VALIDATION_SHARE
 from digitrec.training.recipe import Recipe, recipe_for
+from digitrec.training.rows import SALT, VALIDATION_SHARE
 
 SPLIT: dict[str, Any] = {"digest": "SHA-256(salt + image)", "salt": SALT.decode(), "validation_share": VALIDATION_SHARE}
 

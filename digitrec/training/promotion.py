@@ -7,8 +7,8 @@ import numpy as np
 
 from digitrec.store.aliases import champion, history, promote
 from digitrec.store.layout import Store
-from digitrec.training.data import Rows
 from digitrec.training.quality import logits_of, mcnemar
+from digitrec.training.rows import Rows
 from digitrec.training.sealing import Sealed, open_sealed
 
 UNSEEN_ROWS_MIN = 200

@@ -20,11 +20,12 @@ from digitrec.progress import Progress, silent
 from digitrec.store.commit import make_folder, put_if_absent, remove_folder, sweep
 from digitrec.store.layout import Store, model_folder, training_folder
 from digitrec.store.manifest import Manifest, canonical, find_manifest
-from digitrec.training.data import Rows, Split, missing_classes, read_rows, split_rows
 from digitrec.training.fitting import Fitted, fit, own_torch_state
 from digitrec.training.plan import Plan, asked_datasets, make_plan, planned_datasets
 from digitrec.training.promotion import Verdict, settle_champion
+from digitrec.training.rows import Rows
 from digitrec.training.sealing import seal
+from digitrec.training.split import Split, missing_classes, read_split
 
 LOG = logging.getLogger("digitrec.training")
 
@@ -125,8 +126,7 @@ def train_and_seal(
 ) -> tuple[Manifest, tuple[str, ...]]:
     """The work itself. Checkpoints lie in the training's folder until the version is sealed."""
     sweep(store, "_staging")
-    rows = read_rows(store, planned_datasets(store, plan))
-    split = split_rows(rows)
+    split = read_split(store, planned_datasets(store, plan))
     request = {"format": FORMAT, "version": plan.version, "asked": plan.asked}
     put_if_absent(store, request_path(plan.version), (canonical(request, indent=1) + "\n").encode())
     folder = f"{training_folder(plan.version)}/checkpoints"
@@ -136,7 +136,7 @@ def train_and_seal(
         fitted = fit_or_say_how(store, folder, plan, split, progress)
         manifest = seal(store, plan, split, fitted, folder)
     keep_cost(store, plan, split, fitted, cores)
-    return manifest, (*fitted.warnings, *class_warnings(rows))
+    return manifest, (*fitted.warnings, *class_warnings(split))
 
 
 def fit_or_say_how(store: Store, folder: str, plan: Plan, split: Split, progress: Progress) -> Fitted:
@@ -148,15 +148,15 @@ def fit_or_say_how(store: Store, folder: str, plan: Plan, split: Split, progress
         raise Interrupted(f"{error}; go on with `digitrec train --resume {plan.version}`") from error
 
 
-def class_warnings(rows: Rows) -> tuple[str, ...]:
-    missing = missing_classes(rows)
+def class_warnings(split: Split) -> tuple[str, ...]:
+    missing = missing_classes(split)
     if not missing:
         return ()
     return (f"no row is labelled {', '.join(map(str, missing))}: the model will never give that answer",)
 
 
 def validation_rows(store: Store, plan: Plan) -> Rows:
-    return split_rows(read_rows(store, planned_datasets(store, plan))).validation
+    return read_split(store, planned_datasets(store, plan)).validation
 
 
 def keep_cost(store: Store, plan: Plan, split: Split, fitted: Fitted, threads: int) -> None:

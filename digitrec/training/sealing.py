@@ -20,10 +20,10 @@ from digitrec.store.layout import MANIFEST, Store, model_folder, staging_folder
 from digitrec.store.manifest import Manifest, canonical, describe, read_checked, same_request
 from digitrec.training import plots
 from digitrec.training.checkpoints import BEST, LAST, checkpoint_path
-from digitrec.training.data import Split
 from digitrec.training.fitting import Epoch, Fitted
 from digitrec.training.plan import SPLIT, Plan
 from digitrec.training.quality import Quality, fit_temperature, judge, logits_of, softmax
+from digitrec.training.split import Split
 
 WEIGHTS, CARD, ROWS = "weights.safetensors", "card.json", "rows.bin"
 PACKAGES = ("torch", "pytorch-lightning", "numpy")

@@ -20,6 +20,7 @@ from digitrec.training.recipe import PRESETS, Budget
 from digitrec.training.run import TrainReport
 
 Publish = Callable[..., Manifest]
+ROW_GROUP_ROWS = 100
 
 TINY = Budget((32,), 0.1, batch=64, images=1, epochs_min=5, epochs_max=5)
 
@@ -58,7 +59,9 @@ def publish_rows(store: Store, name: str, images: np.ndarray, labels: np.ndarray
     folder = dataset_folder(name)
     shard = f"{folder}/shard-00000-{name}.parquet"
     make_folder(store, folder)
-    pq.write_table(pa.table(columns, schema=schema), store.full(shard), write_page_checksum=True)
+    pq.write_table(
+        pa.table(columns, schema=schema), store.full(shard), write_page_checksum=True, row_group_size=ROW_GROUP_ROWS
+    )
     files = (describe(store, shard, rows=len(images)),)
     facts = {"labelled": labels is not None, "keyed": False, "rejects": {}}
     manifest = Manifest("dataset", name, {"sha256": sha256_of(store.full(shard))}, files, facts=facts)

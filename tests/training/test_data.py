@@ -11,14 +11,12 @@ from hypothesis.extra.numpy import arrays
 
 from digitrec.contract import PIXELS
 from digitrec.store.layout import Store
-from digitrec.training.data import SALT, Batches, Rows, for_validation, read_rows, row_digests, seed_for, split_rows
+from digitrec.training.data import Batches, seed_for
+from digitrec.training.rows import SALT, Rows, for_validation, read_rows, row_digests
+from digitrec.training.split import split_rows
 from tests.training.conftest import Publish
 
 Digits = tuple[np.ndarray, np.ndarray]
-
-
-def rows_of(images: np.ndarray, labels: np.ndarray) -> Rows:
-    return Rows(images, labels, row_digests(images))
 
 
 def test_the_digest_is_the_head_of_sha256() -> None:
@@ -44,7 +42,7 @@ def test_a_row_stays_on_its_side(images: np.ndarray, data: st.DataObject) -> Non
 
 def test_no_image_is_on_both_sides(digits: Digits) -> None:
     """Duplicates stay together, and no row is lost."""
-    twice = rows_of(np.repeat(digits[0][:2000], 2, axis=0), np.repeat(digits[1][:2000], 2))
+    twice = Rows.of(np.repeat(digits[0][:2000], 2, axis=0), np.repeat(digits[1][:2000], 2))
     split = split_rows(twice)
     assert not set(split.training.digests) & set(split.validation.digests)
     assert len(split.training) + len(split.validation) == len(twice)
@@ -67,7 +65,7 @@ PARTS = {"a": slice(0, 30), "b": slice(30, 50)}
 def test_batches_cover_every_row_once(rows: int, batch: int) -> None:
     """With `full_only`, all but the remainder; else all. Images and labels stay together."""
     images = np.repeat(np.arange(rows, dtype=np.uint8)[:, None], PIXELS, axis=1)
-    data = rows_of(images, np.arange(rows, dtype=np.uint8))
+    data = Rows.of(images, np.arange(rows, dtype=np.uint8))
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(rows))
     for full_only in (True, False):
         batches = Batches(data, batch, lambda: order, full_only=full_only)
@@ -88,6 +86,6 @@ def test_seeds_differ_by_epoch_and_purpose() -> None:
 @pytest.mark.parametrize("rows", [99, 107])
 def test_a_bool_mask_and_an_index_choose_alike(rows: int, digits: Digits) -> None:
     """`Rows.where` takes either."""
-    data = rows_of(digits[0][:rows], digits[1][:rows])
+    data = Rows.of(digits[0][:rows], digits[1][:rows])
     mask = data.labels == 3
     assert np.array_equal(data.where(mask).digests, data.where(np.flatnonzero(mask)).digests)

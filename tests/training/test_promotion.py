@@ -5,8 +5,8 @@ import torch
 
 from digitrec.contract import PIXELS
 from digitrec.network import Architecture, Perceptron
-from digitrec.training.data import Rows, row_digests
 from digitrec.training.promotion import compare
+from digitrec.training.rows import Rows, row_digests
 from digitrec.training.sealing import Sealed
 
 NOTHING = np.empty(0, np.uint64)
