@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from digitrec.contract import UNSURE_BELOW
 
 Preset = Literal["quick", "default", "best"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 
 class Options(BaseModel):
@@ -50,7 +50,9 @@ class ScoreOptions(Options):
         None
     )
     model: Annotated[str | None, Field(description="model version; none: the champion")] = None
-    precision: Annotated[Precision, Field(description="arithmetic of the network")] = "fp32"
+    precision: Annotated[
+        Precision, Field(description="arithmetic of the network; auto: the quickest that agrees with fp32")
+    ] = "auto"
     probabilities: Annotated[bool, Field(description="also write the ten probabilities of each image")] = False
     rescore: Annotated[bool, Field(description="score again what only other versions have scored")] = False
     retry_refused: Annotated[bool, Field(description="look again at files of landing/ that were refused before")] = (

@@ -36,6 +36,7 @@ def modules_after_importing(room: str) -> set[str]:
         ("digitrec.settings", {*HEAVY, *STAGES, "numpy", "pyarrow", "digitrec.store"}),
         ("digitrec.store", {*HEAVY, *STAGES, "digitrec.network"}),
         ("digitrec.network", {"prefect", "pytorch_lightning", "distributed", *STAGES}),
+        ("digitrec.engines", {"prefect", "pytorch_lightning", "distributed", *STAGES}),
         ("digitrec.ingest", {"prefect", "pytorch_lightning", "torch", "distributed", *STAGES[1:]}),
         ("digitrec.training", {"prefect", "distributed", "digitrec.ingest", "digitrec.scoring"}),
         ("digitrec.scoring", {"prefect", "pytorch_lightning", "digitrec.ingest", "digitrec.training"}),

@@ -27,7 +27,7 @@ IN_PROCESS_ROWS = 64 * 1024
 """Up to here a job is done before worker processes would have imported torch."""
 CONNECT_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 3.0
-COMPARED = ("digitrec", "dask", "distributed", "torch", "numpy", "pyarrow")
+COMPARED = ("digitrec", "dask", "distributed", "torch", "onnxruntime", "numpy", "pyarrow")
 """Packages whose versions must be the same here and on every worker of an outside cluster."""
 LOCAL_CONFIG = {
     # Fifteen seconds after a worker died, Dask would look whether it is there, and if that finds it dead once more, or

@@ -1,23 +1,18 @@
-"""The arithmetic: a published model version as a function of a batch. The only module of scoring that imports torch."""
+"""A published model version as something that classifies: every byte checked before it is used."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
-import numpy as np
-import torch
-
+from digitrec.engines import INT8_FILE, Arithmetic, Network
 from digitrec.errors import Corrupt
-from digitrec.network import SCALE, Architecture, Perceptron, load_network
-from digitrec.options import Precision
-from digitrec.scoring.predict import Engine, Network
+from digitrec.scoring.predict import Engine
 from digitrec.store.layout import Store, model_folder
-from digitrec.store.manifest import read_checked, read_manifest
+from digitrec.store.manifest import Manifest, read_checked, read_manifest
 
 
 @lru_cache(maxsize=4)
-def load_engine(store: Store, version: str, digest: str, precision: Precision) -> Engine:
+def load_engine(store: Store, version: str, digest: str, precision: Arithmetic) -> Engine:
     """Load a model version, once a process, every byte checked against the manifest whose digest is given.
 
     Raises `Corrupt`, naming the file.
@@ -25,49 +20,31 @@ def load_engine(store: Store, version: str, digest: str, precision: Precision) -
     manifest = read_manifest(store, model_folder(version))
     if manifest.digest != digest:
         raise Corrupt(f"the manifest of model {version} in {store.url} changed while scoring; run it again")
-    card = json.loads(read_checked(store, manifest.file("card.json")))
-    network = load_network(
-        Architecture.from_json(card["architecture"]), read_checked(store, manifest.file("weights.safetensors"))
-    )
-    return Engine(IN_PRECISION[precision](network), float(card["temperature"]))
+    card = read_card(store, manifest)
+    load = in_int8 if precision == "int8" else in_floating
+    return Engine(load(store, manifest, card, precision), float(card["temperature"]))
 
 
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Partitions are what runs in parallel. A product spread over cores rounds differently with their number; on one,
-    a part comes out the same wherever it is computed, byte for byte."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def read_card(store: Store, model: Manifest) -> dict[str, Any]:
+    """The card of a model version. Raises `Corrupt` if its bytes are not the manifest's."""
+    card: dict[str, Any] = json.loads(read_checked(store, model.file("card.json")))
+    return card
 
 
-def in_fp32(network: Perceptron) -> Network:
-    """The network as it was trained."""
-
-    @one_core()
-    @torch.inference_mode()
-    def logits(images: np.ndarray) -> np.ndarray:
-        answer: np.ndarray = network(torch.tensor(images)).numpy()  # [n, 10]
-        return answer
-
-    return logits
+# torch takes seconds to import, onnxruntime a third of one: each only where it computes.
 
 
-def in_bf16(network: Perceptron) -> Network:
-    """Weights and activations in bfloat16: faster where the processor has it, about three digits of precision."""
-    layers = network.layers.bfloat16()
+def in_int8(store: Store, model: Manifest, card: dict[str, Any], precision: Arithmetic) -> Network:
+    from digitrec.engines.int8 import open_int8
 
-    @one_core()
-    @torch.inference_mode()
-    def logits(images: np.ndarray) -> np.ndarray:
-        scaled = (torch.tensor(images).float() * SCALE).bfloat16()  # [n, 784]
-        answer: np.ndarray = layers(scaled).float().numpy()  # [n, 10]
-        return answer
-
-    return logits
+    file = model.file(INT8_FILE)
+    return open_int8(read_checked(store, file), store.full(file.path))
 
 
-IN_PRECISION: dict[Precision, Callable[[Perceptron], Network]] = {"fp32": in_fp32, "bf16": in_bf16}
+def in_floating(store: Store, model: Manifest, card: dict[str, Any], precision: Arithmetic) -> Network:
+    from digitrec.engines.floating import IN_FLOATING
+    from digitrec.network import Architecture, load_network
+
+    architecture = Architecture.from_json(card["architecture"])
+    network = load_network(architecture, read_checked(store, model.file("weights.safetensors")))
+    return IN_FLOATING[precision](network)

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from digitrec.contract import CLASSES
+from digitrec.engines import Arithmetic
 from digitrec.errors import ComputationFailed
 from digitrec.options import ScoreOptions
 from digitrec.scoring.receipts import Receipt, Work, attempts_folder
@@ -50,9 +51,9 @@ class Job:
         )
 
 
-def prepare(store: Store, dataset: Manifest, model: Manifest, options: ScoreOptions) -> Job:
-    """Put the request for one dataset together."""
-    variant = variant_of(options)
+def prepare(store: Store, dataset: Manifest, model: Manifest, options: ScoreOptions, precision: Arithmetic) -> Job:
+    """Put the request for one dataset together. `precision` is what `options.precision` comes to."""
+    variant = variant_of(options, precision)
     asked: dict[str, Json] = {
         "dataset": dataset.name,
         "dataset_digest": dataset.digest,
@@ -68,7 +69,7 @@ def prepare(store: Store, dataset: Manifest, model: Manifest, options: ScoreOpti
         keyed=bool(dataset.facts.get("keyed")),
         model=model.name,
         model_digest=model.digest,
-        precision=options.precision,
+        precision=precision,
         probabilities=options.probabilities,
         unsure_below=options.unsure_below,
         folder=predictions_folder(dataset.name, model.name, variant),
@@ -77,9 +78,9 @@ def prepare(store: Store, dataset: Manifest, model: Manifest, options: ScoreOpti
     return Job(dataset, asked, work)
 
 
-def variant_of(options: ScoreOptions) -> str:
+def variant_of(options: ScoreOptions, precision: Arithmetic) -> str:
     """The part of a predictions folder's name that says how they were computed."""
-    return options.precision + ("-probabilities" if options.probabilities else "")
+    return precision + ("-probabilities" if options.probabilities else "")
 
 
 def find_published(job: Job) -> Manifest | None:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from digitrec.contract import CLASSES, predictions_schema
 from digitrec.errors import Corrupt, DigitrecError, storage_errors
+from digitrec.scoring.engine import load_engine
 from digitrec.scoring.plan import Partition
 from digitrec.scoring.predict import Engine, Predictions, predict
 from digitrec.scoring.receipts import Cost, Receipt, Work, attempts_folder, leave_receipt
@@ -44,9 +45,7 @@ Outcome = Done | DigitrecError
 
 
 def load_published(work: Work) -> Engine:
-    """The model version that the work names. torch takes seconds to import: only where it computes."""
-    from digitrec.scoring.engine import load_engine
-
+    """The model version that the work names."""
     return load_engine(work.store, work.model, work.model_digest, work.precision)
 
 

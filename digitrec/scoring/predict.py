@@ -1,18 +1,15 @@
 """Images in, predictions out. Pure: no files, no clock, no torch; the network is any function of a batch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from digitrec.contract import CLASSES
+from digitrec.engines import Network
 from digitrec.errors import ComputationFailed
 
 BATCH = 1024
 """Images in one call of the network: 512 to 2048 keep the activations in the cache; 8192 is slower."""
-
-Network = Callable[[np.ndarray], np.ndarray]
-"""uint8 [n, 784] → float32 logits [n, 10]."""
 
 
 @dataclass(frozen=True)

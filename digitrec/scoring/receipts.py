@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from digitrec.engines import Arithmetic
 from digitrec.errors import StorageFailed
-from digitrec.options import Precision
 from digitrec.scoring.plan import Partition
 from digitrec.store.commit import write_replacing
 from digitrec.store.layout import Store
@@ -28,7 +28,7 @@ class Work:
     keyed: bool
     model: str
     model_digest: str
-    precision: Precision
+    precision: Arithmetic
     probabilities: bool
     unsure_below: float
     folder: str

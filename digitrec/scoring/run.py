@@ -3,10 +3,13 @@
 import shutil
 from dataclasses import dataclass
 
+from digitrec.engines import Arithmetic
+from digitrec.engines.choice import Choice, choose, processor_flags
 from digitrec.errors import DigitrecError, Interrupted, StorageFailed, storage_errors
 from digitrec.options import ScoreOptions
 from digitrec.progress import Progress, silent
 from digitrec.scoring.cluster import connect
+from digitrec.scoring.engine import read_card
 from digitrec.scoring.job import prepare
 from digitrec.scoring.ledger import Failure, Ledger, Scored
 from digitrec.scoring.partition import score_partition
@@ -26,10 +29,11 @@ NAMED_FAILURES = 5
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What was scored, by which model version, and what was not."""
+    """What was scored, by which model version in which arithmetic, and what was not."""
 
     datasets: tuple[Scored, ...]
     model: str
+    precision: Arithmetic
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -91,12 +95,19 @@ def score_all(
     ruled = Ruling(options.model) if options.model else ruling(store)
     datasets, unreadable = chosen(store, options, ruled.version)
     model = catalog.model(store, ruled.version)
-    jobs = (prepare(store, dataset, model, options) for dataset in datasets)
+    choice = choose(options.precision, read_card(store, model), processor_flags())
+    jobs = (prepare(store, dataset, model, options, choice.precision) for dataset in datasets)
     ledger = Ledger(jobs, means.partition_rows, progress)
     if ledger.open:  # nothing to do is no reason to start a cluster
         check_space(store, ledger.total, options)
         compute_open(ledger, settings, means)
-    return ScoreReport(tuple(ledger.scored), ruled.version, (*unreadable, *ledger.failures), ruled.notes)
+    scored, failures = tuple(ledger.scored), (*unreadable, *ledger.failures)
+    return ScoreReport(scored, ruled.version, choice.precision, failures, (*ruled.notes, *notes_on(choice, scored)))
+
+
+def notes_on(choice: Choice, scored: tuple[Scored, ...]) -> tuple[str, ...]:
+    """The arithmetic and why it was chosen, if anything was computed in it."""
+    return (f"computed in {choice.precision}: {choice.why}",) if not all(entry.already for entry in scored) else ()
 
 
 def compute_open(ledger: Ledger, settings: Settings, means: Means) -> None:

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import torch
 
 from digitrec.contract import PIXELS, ids_digest, shard_schema
+from digitrec.engines import INT8_FILE
+from digitrec.engines.quantise import quantise
 from digitrec.network import Architecture, Perceptron, save_network
 from digitrec.settings import Settings
 from digitrec.store.aliases import promote
@@ -119,16 +121,25 @@ def make_network(hidden: tuple[int, ...] = (32,), seed: int = 0) -> Perceptron:
 
 
 def make_model(
-    store: Store, version: str = "quick-00000001", network: Perceptron | None = None, *, temperature: float = 1.5
+    store: Store,
+    version: str = "quick-00000001",
+    network: Perceptron | None = None,
+    *,
+    temperature: float = 1.5,
+    agreement: float | None = None,
 ) -> Manifest:
-    """Publish a network as a model version and make it champion."""
+    """Publish a network as a model version and make it champion; with an int8 engine if it is said to agree."""
     network = network or make_network()
     folder = model_folder(version)
     full = Path(make_folder(store, folder))
-    card = {"architecture": network.architecture.to_json(), "temperature": temperature}
-    (full / "card.json").write_text(canonical(card))
-    (full / "weights.safetensors").write_bytes(save_network(network))
-    files = tuple(describe(store, f"{folder}/{name}") for name in ("card.json", "weights.safetensors"))
+    card = {"version": version, "architecture": network.architecture.to_json(), "temperature": temperature}
+    contents = {"weights.safetensors": save_network(network)}
+    if agreement is not None:
+        card["engines"] = {"int8": {"agreement": agreement, "images": 50_000}}
+        contents[INT8_FILE] = quantise(network, make_images(200, seed=9))
+    for name, data in {"card.json": canonical(card).encode(), **contents}.items():
+        (full / name).write_bytes(data)
+    files = tuple(describe(store, f"{folder}/{name}") for name in ("card.json", *contents))
     manifest = Manifest("model", version, {"weights": files[1].sha256}, files, facts={"accuracy": 0.5})
     publish(store, folder, manifest)
     promote(store, version, "for a test")

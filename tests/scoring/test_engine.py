@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from digitrec.engines import INT8_FILE, Arithmetic
 from digitrec.errors import Corrupt
 from digitrec.scoring.engine import load_engine
 from digitrec.scoring.predict import predict
@@ -24,28 +25,30 @@ def test_fp32_is_the_network_as_it_was_trained(store: Store, images: np.ndarray)
     assert engine.temperature == 2.5
 
 
-def test_bf16_agrees_with_fp32_but_for_close_calls(store: Store, images: np.ndarray) -> None:
-    """bf16 moves logits a little: labels differ only where the best two are close."""
-    model = make_model(store)
-    fp32, bf16 = (
-        predict(load_engine(store, model.name, model.digest, precision).network, images)
-        for precision in ("fp32", "bf16")
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_others_agree_with_fp32_but_for_close_calls(store: Store, images: np.ndarray, precision: Arithmetic) -> None:
+    """Coarser arithmetic moves logits a little: labels differ only where the best two are close."""
+    model = make_model(store, agreement=1)
+    fp32, other = (
+        predict(load_engine(store, model.name, model.digest, each).network, images) for each in ("fp32", precision)
     )
     clear = fp32.confidence - fp32.runner_up_confidence > 0.05
     assert clear.any()
-    assert np.array_equal(fp32.label[clear], bf16.label[clear])
+    assert np.array_equal(fp32.label[clear], other.label[clear])
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "card.json"])
-def test_a_flipped_bit_in_a_model_is_found_and_named(store: Store, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "precision"), [("weights.safetensors", "fp32"), ("card.json", "fp32"), (INT8_FILE, "int8")]
+)
+def test_a_flipped_bit_in_a_model_is_found_and_named(store: Store, name: str, precision: Arithmetic) -> None:
     """Weights with a flipped bit would load silently as other weights."""
-    model = make_model(store)
+    model = make_model(store, agreement=1)
     path = Path(store.full(model.file(name).path))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(Corrupt, match=name):
-        load_engine(store, model.name, model.digest, "fp32")
+        load_engine(store, model.name, model.digest, precision)
 
 
 def test_a_model_that_is_not_the_one_asked_for_is_refused(store: Store) -> None:

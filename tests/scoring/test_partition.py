@@ -23,7 +23,9 @@ from digitrec.store.manifest import RowGroup
 
 @pytest.fixture
 def job(ready: Store) -> Job:
-    return prepare(ready, catalog.dataset(ready, "night"), catalog.model(ready, "quick-00000001"), ScoreOptions())
+    return prepare(
+        ready, catalog.dataset(ready, "night"), catalog.model(ready, "quick-00000001"), ScoreOptions(), "fp32"
+    )
 
 
 @pytest.fixture
@@ -74,6 +76,7 @@ def test_probabilities_are_a_column_if_asked_for(ready: Store) -> None:
         catalog.dataset(ready, "night"),
         catalog.model(ready, "quick-00000001"),
         ScoreOptions(probabilities=True),
+        "fp32",
     )
     part = pq.read_table(ready.full(done(job, next(partitions(job.dataset))).receipt.file.path))
     assert part.schema.equals(predictions_schema(keyed=True, probabilities=True))

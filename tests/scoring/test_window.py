@@ -23,7 +23,7 @@ def tasks(store: Store) -> list[Task]:
     """Twelve tasks of five rows."""
     model = make_model(store)
     dataset = make_dataset(store, "night", make_images(60), Shape(((5,) * 12,)))
-    job = prepare(store, catalog.dataset(store, dataset.name), model, ScoreOptions())
+    job = prepare(store, catalog.dataset(store, dataset.name), model, ScoreOptions(), "fp32")
     return [Task(job.work, partition) for partition in partitions(job.dataset, rows=5)]
 
 

@@ -1,0 +1,15 @@
+"""A network as a function of a batch, in fp32, bf16 or int8: made at sealing, run at scoring, known to both stages."""
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import numpy as np
+
+Arithmetic = Literal["fp32", "bf16", "int8"]
+"""What a network is computed in."""
+
+Network = Callable[[np.ndarray], np.ndarray]
+"""uint8 [n, 784] → float32 logits [n, 10]."""
+
+INT8_FILE: Final = "engine-int8.onnx"
+"""The large network in int8, in a model version."""

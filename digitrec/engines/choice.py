@@ -1,0 +1,74 @@
+"""Which arithmetic scores: the one asked for, or the quickest that is native here and agrees with fp32."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from digitrec.engines import Arithmetic
+from digitrec.errors import Misconfigured
+from digitrec.options import Precision
+
+AGREEMENT_MIN: Final = 0.9995
+"""Share of labels that must be those of fp32 before `auto` takes a quicker arithmetic."""
+CPUINFO: Final = Path("/proc/cpuinfo")
+QUICKER: Final[dict[Arithmetic, frozenset[str]]] = {
+    "int8": frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}),
+    # AVX512-BF16 alone is slower in torch than fp32.
+    "bf16": frozenset({"amx_bf16"}),
+}
+"""Any of these flags of the processor, and it runs that arithmetic itself; quickest first."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An arithmetic, and why, in a few words."""
+
+    precision: Arithmetic
+    why: str
+
+
+def choose(asked: Precision, card: Mapping[str, Any], flags: frozenset[str]) -> Choice:
+    """The arithmetic for a model version with this card on a processor with these flags.
+
+    Raises `Misconfigured` if int8 is asked for and the version has no engine for it.
+    """
+    measured = card.get("engines", {})
+    if asked == "int8" and "int8" not in measured:
+        raise Misconfigured(
+            f"model {card.get('version', '')} has no int8 engine: ask for --precision fp32, or train it anew"
+        )
+    if asked != "auto":
+        return Choice(asked, "as asked")
+    against = []
+    for precision, native in QUICKER.items():
+        if reason := reason_against(precision, measured, bool(native & flags)):
+            against.append(reason)
+        else:
+            return Choice(precision, f"{agreement(measured[precision])} as in fp32")
+    return Choice("fp32", "; ".join(against))
+
+
+def reason_against(precision: Arithmetic, measured: Mapping[str, Any], native: bool) -> str:
+    """Why `auto` does not take it; empty if it does."""
+    if precision not in measured:
+        return f"no {precision} on the model's card"
+    if not native:
+        return f"this processor has no {precision}"
+    if measured[precision]["agreement"] < AGREEMENT_MIN:
+        return f"in {precision} only {agreement(measured[precision])}, {AGREEMENT_MIN:.2%} expected"
+    return ""
+
+
+def agreement(measured: Mapping[str, Any]) -> str:
+    return f"{measured['agreement']:.3%} of {measured['images']:,} labels"
+
+
+def processor_flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
+    """What the kernel says that this processor can do; nothing where it says nothing."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    named = (line.partition(":") for line in lines)
+    return frozenset(next((flags for name, _, flags in named if name.strip() in ("flags", "Features")), "").split())

@@ -1,0 +1,145 @@
+"""Engines: the same network in other arithmetic, and which of them scores."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digitrec.contract import PIXELS
+from digitrec.engines.choice import Choice, choose, processor_flags
+from digitrec.engines.floating import in_fp32
+from digitrec.engines.int8 import open_int8
+from digitrec.engines.quantise import quantise
+from digitrec.errors import Misconfigured
+from digitrec.network import Architecture, Perceptron
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (400, PIXELS), dtype=np.uint8)
+
+
+def random_network(architecture: Architecture, seed: int = 0) -> Perceptron:
+    """Random weights, and batch norms that have seen something."""
+    torch.manual_seed(seed)
+    network = Perceptron(architecture)
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if "running_var" in name or name.endswith("1.weight"):
+                tensor.uniform_(0.5, 2)
+            elif "running_mean" in name:
+                tensor.normal_(0, 0.3)
+    return network.eval()
+
+
+NETWORK = random_network(Architecture((64, 48), 0.1, batch_norm=True))
+ENGINE = quantise(NETWORK, IMAGES[:200])
+
+
+@pytest.mark.parametrize("architecture", [Architecture(()), Architecture((32,)), NETWORK.architecture])
+def test_int8_is_the_network_but_for_rounding(architecture: Architecture) -> None:
+    """With batch norm or without, with hidden layers or none: logits lie within a few steps of eight bits."""
+    network = random_network(architecture)
+    exact = in_fp32(network)(IMAGES)
+    found = open_int8(quantise(network, IMAGES[:200]), "engine")(IMAGES)
+    assert found.dtype == np.float32
+    assert np.abs(found - exact).max() < 0.05 * np.ptp(exact)
+    assert (found.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.95
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.lists(st.integers(0, len(IMAGES)), max_size=5))
+def test_an_answer_in_int8_does_not_depend_on_its_batch(cuts: list[int]) -> None:
+    """To the last bit: sums of integers do not round."""
+    network = open_int8(ENGINE, "engine")
+    whole = network(IMAGES)
+    pieces = [network(piece) for piece in np.split(IMAGES, sorted(cuts)) if len(piece)]
+    assert np.array_equal(np.concatenate(pieces), whole)
+
+
+def test_the_same_network_and_images_make_the_same_bytes() -> None:
+    """A version that is sealed twice is the same version."""
+    assert quantise(NETWORK, IMAGES[:200]) == ENGINE
+
+
+def test_one_node_a_layer_and_pixels_as_they_are() -> None:
+    """No conversion costs time: bytes go into the first layer, and each layer is one product."""
+    graph = onnx.load_from_string(ENGINE).graph
+    assert [node.op_type for node in graph.node] == ["QGemm"] * 3
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+
+
+def test_units_that_are_dead_or_all_bias_are_kept_as_they_are() -> None:
+    """A unit without weights answers with its bias, however large, and a layer that is never active is all zeros."""
+    network = Perceptron(Architecture((2,)))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.layers[0].bias.copy_(torch.tensor([500.0, -3.0]))
+        network.layers[2].weight[7, 0] = 2
+        network.layers[2].bias[1] = -1e6
+    found = open_int8(quantise(network.eval(), IMAGES[:50]), "engine")(IMAGES[:1])[0]
+    assert found[7] == pytest.approx(1000, rel=0.01)
+    assert found[1] == pytest.approx(-1e6, rel=1e-6)
+    assert not np.delete(found, [1, 7]).any()
+
+
+def test_an_engine_that_cannot_be_run_says_so() -> None:
+    """An onnxruntime too old for the file is the environment's fault."""
+    with pytest.raises(Misconfigured, match=r"cannot run some/engine\.onnx.*upgrade it"):
+        open_int8(b"not an engine", "some/engine.onnx")
+
+
+def measured(agreement: float) -> dict[str, object]:
+    return {"agreement": agreement, "images": 50_000}
+
+
+GOOD, BAD = measured(0.9995), measured(0.9994)
+EVERYTHING = frozenset({"avx512_vnni", "amx_bf16"})
+
+
+@pytest.mark.parametrize(
+    ("engines", "flags", "precision", "why"),
+    [
+        ({"int8": GOOD, "bf16": GOOD}, EVERYTHING, "int8", "99.950% of 50,000 labels as in fp32"),
+        ({"int8": GOOD}, {"asimddp"}, "int8", "as in fp32"),
+        ({"int8": BAD, "bf16": GOOD}, EVERYTHING, "bf16", "as in fp32"),
+        ({"int8": BAD, "bf16": BAD}, EVERYTHING, "fp32", "in int8 only 99.940% of 50,000 labels, 99.95% expected"),
+        ({"int8": GOOD, "bf16": GOOD}, {"avx2", "avx512_bf16"}, "fp32", "this processor has no int8; this"),
+        ({}, EVERYTHING, "fp32", "no int8 on the model's card"),
+    ],
+)
+def test_auto_is_the_quickest_that_is_native_and_agrees(
+    engines: dict[str, object], flags: set[str], precision: str, why: str
+) -> None:
+    """int8 before bf16 before fp32, and the choice says why."""
+    choice = choose("auto", {"engines": engines}, frozenset(flags))
+    assert choice.precision == precision
+    assert why in choice.why
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    """Whether or not it is native, or agrees; but an engine that is not there cannot be taken."""
+    assert choose("bf16", {}, frozenset()) == Choice("bf16", "as asked")
+    assert choose("int8", {"engines": {"int8": BAD}}, frozenset()) == Choice("int8", "as asked")
+    with pytest.raises(Misconfigured, match="model quick-1 has no int8 engine: ask for --precision fp32"):
+        choose("int8", {"version": "quick-1"}, EVERYTHING)
+
+
+@pytest.mark.parametrize("name", ["flags\t\t", "Features\t"])
+def test_the_processor_says_what_it_can_do(tmp_path: Path, name: str) -> None:
+    """Linux lists flags on x86 and features on Arm; elsewhere nothing is known."""
+    cpuinfo = tmp_path / "cpuinfo"
+    assert processor_flags(cpuinfo) == frozenset()
+    cpuinfo.write_text(f"processor\t: 0\n{name}: fpu asimddp\n\nprocessor\t: 1\n{name}: fpu asimddp\n")
+    assert processor_flags(cpuinfo) == {"fpu", "asimddp"}
+
+
+def test_running_int8_imports_no_torch() -> None:
+    """Neither the choice nor the engine: torch takes seconds."""
+    code = "import digitrec.engines.choice, digitrec.engines.int8, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"torch", "onnx", "distributed", "pytorch_lightning"}
