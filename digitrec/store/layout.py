@@ -109,6 +109,11 @@ def training_folder(version: str) -> str:
     return f"_training/{check_name(version, 'model version')}"
 
 
+def logs_folder(version: str) -> str:
+    """What a training's loggers write while it runs, a folder for each start. Nothing reads it back."""
+    return f"logs/{check_name(version, 'model version')}"
+
+
 def manifest_path(folder: str) -> str:
     return f"{folder}/{MANIFEST}"
 

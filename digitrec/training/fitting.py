@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from digitrec.errors import ComputationFailed, Interrupted
 from digitrec.network import Perceptron
@@ -94,8 +96,8 @@ class Recorder(Callback):
         self.history = [Epoch(**epoch) for epoch in state_dict["history"]]
 
 
-def fit(store: Store, folder: str, recipe: Recipe, seed: int, split: Split, progress: Progress) -> Fitted:
-    """Train to the end, from the newest good checkpoint in `folder` (store-relative) if there is one.
+def fit(store: Store, folder: str, logs: str, recipe: Recipe, seed: int, split: Split, progress: Progress) -> Fitted:
+    """Train to the end, from the newest good checkpoint in `folder` (store-relative, as is `logs`) if there is one.
 
     Raises `Interrupted` on SIGINT or SIGTERM, `ComputationFailed` if the loss diverges, `StorageFailed` if a
     checkpoint cannot be written.
@@ -107,7 +109,7 @@ def fit(store: Store, folder: str, recipe: Recipe, seed: int, split: Split, prog
         data = DigitsDataModule(split, batch=recipe.batch, seed=seed, distortion=recipe.distortion)
         module = DigitClassifier(recipe, seed, data.steps_per_epoch)
         recorder = Recorder(recipe.epochs, progress)
-        trainer = make_trainer(store, checkpoints, recipe, recorder)
+        trainer = make_trainer(store, checkpoints, recipe, recorder, loggers(store.full(logs)))
         for warning in start.warnings:
             LOG.warning(warning)
         if start.path:
@@ -119,7 +121,13 @@ def fit(store: Store, folder: str, recipe: Recipe, seed: int, split: Split, prog
     return Fitted(network, best["epoch"] + 1, tuple(recorder.history), recorder.epochs_run, seconds, start.warnings)
 
 
-def make_trainer(store: Store, checkpoints: str, recipe: Recipe, recorder: Recorder) -> Trainer:
+def loggers(folder: str) -> list[Logger]:
+    """Lightning's own, for whoever watches a training: CSV, and TensorBoard where it is installed."""
+    csv = CSVLogger(folder, name="csv")
+    return [csv, TensorBoardLogger(folder, name="tensorboard")] if find_spec("tensorboard") else [csv]
+
+
+def make_trainer(store: Store, checkpoints: str, recipe: Recipe, recorder: Recorder, loggers: list[Logger]) -> Trainer:
     patience = EarlyStopping(MONITOR, patience=recipe.patience_epochs, check_on_train_epoch_end=True)
     return Trainer(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
@@ -127,11 +135,18 @@ def make_trainer(store: Store, checkpoints: str, recipe: Recipe, recorder: Recor
         max_epochs=recipe.epochs,
         gradient_clip_val=recipe.clip_norm,
         deterministic=True,
-        callbacks=[recorder, patience, BestCheckpoint(checkpoints), LastCheckpoint(checkpoints)],
+        callbacks=[
+            recorder,
+            patience,
+            LearningRateMonitor("epoch"),
+            BestCheckpoint(checkpoints),
+            LastCheckpoint(checkpoints),
+        ],
         plugins=[DigestedCheckpointIO(store)],
         default_root_dir=checkpoints,
-        # The recorder keeps the metrics, the command shows the progress.
-        logger=False,
+        logger=loggers,
+        log_every_n_steps=1,  # nothing is logged by step, and a small dataset has fewer than the default of 50
+        # The command shows the progress.
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

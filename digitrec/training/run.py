@@ -5,11 +5,9 @@ import json
 import logging
 import os
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,12 @@ from digitrec.errors import Corrupt, Interrupted, NoInput, storage_errors
 from digitrec.options import TrainOptions
 from digitrec.progress import Progress, silent
 from digitrec.store.commit import make_folder, put_if_absent, remove_folder, sweep
-from digitrec.store.layout import Store, model_folder, training_folder
+from digitrec.store.layout import Store, logs_folder, model_folder, training_folder
 from digitrec.store.manifest import Manifest, canonical, find_manifest
 from digitrec.training.fitting import Fitted, fit, own_torch_state
 from digitrec.training.plan import Plan, asked_datasets, make_plan, planned_datasets
 from digitrec.training.promotion import Verdict, settle_champion
-from digitrec.training.rows import Rows
+from digitrec.training.runs import keep_run
 from digitrec.training.sealing import seal
 from digitrec.training.split import Split, missing_classes, read_split
 
@@ -75,7 +73,7 @@ def train(
         already, warnings = manifest is not None, tuple[str, ...]()
         if manifest is None:
             manifest, warnings = train_and_seal(store, plan, threads, progress)
-        verdict = settle_champion(store, plan.version, options.promote, lambda: validation_rows(store, plan))
+        verdict = settle_champion(store, plan.version, options.promote)
     return report_of(store, manifest, verdict, already, time.monotonic() - began, warnings)
 
 
@@ -126,7 +124,8 @@ def train_and_seal(
 ) -> tuple[Manifest, tuple[str, ...]]:
     """The work itself. Checkpoints lie in the training's folder until the version is sealed."""
     sweep(store, "_staging")
-    split = read_split(store, planned_datasets(store, plan))
+    datasets = planned_datasets(store, plan)
+    split = read_split(store, datasets)
     request = {"format": FORMAT, "version": plan.version, "asked": plan.asked}
     put_if_absent(store, request_path(plan.version), (canonical(request, indent=1) + "\n").encode())
     folder = f"{training_folder(plan.version)}/checkpoints"
@@ -134,8 +133,8 @@ def train_and_seal(
     cores = plan.recipe.threads(threads or len(os.sched_getaffinity(0)))
     with own_torch_state(cores):
         fitted = fit_or_say_how(store, folder, plan, split, progress)
-        manifest = seal(store, plan, split, fitted, folder)
-    keep_cost(store, plan, split, fitted, cores)
+        manifest = seal(store, plan, datasets, split, fitted, folder)
+    keep_run(store, plan.version, split, fitted, cores)
     return manifest, (*fitted.warnings, *class_warnings(split))
 
 
@@ -143,7 +142,7 @@ def fit_or_say_how(store: Store, folder: str, plan: Plan, split: Split, progress
     """`fit`, and if it is interrupted, say how to go on."""
     LOG.info("training %s on %s rows, %s validate", plan.version, f"{len(split.training):,}", len(split.validation))
     try:
-        return fit(store, folder, plan.recipe, plan.seed, split, progress)
+        return fit(store, folder, logs_folder(plan.version), plan.recipe, plan.seed, split, progress)
     except Interrupted as error:
         raise Interrupted(f"{error}; go on with `digitrec train --resume {plan.version}`") from error
 
@@ -153,25 +152,6 @@ def class_warnings(split: Split) -> tuple[str, ...]:
     if not missing:
         return ()
     return (f"no row is labelled {', '.join(map(str, missing))}: the model will never give that answer",)
-
-
-def validation_rows(store: Store, plan: Plan) -> Rows:
-    return read_split(store, planned_datasets(store, plan)).validation
-
-
-def keep_cost(store: Store, plan: Plan, split: Split, fitted: Fitted, threads: int) -> None:
-    """When and how fast, in runs/<uuid>.json: it differs from run to run, so the manifest must not name it."""
-    cost = {
-        "format": FORMAT,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(fitted.seconds, 3),
-        "epochs_run": fitted.epochs_run,
-        "images_per_s": round(fitted.epochs_run * len(split.training) / fitted.seconds, 1),
-        "threads": threads,
-    }
-    put_if_absent(
-        store, f"{model_folder(plan.version)}/runs/{uuid.uuid4().hex}.json", canonical(cost, indent=1).encode()
-    )
 
 
 def report_of(
