@@ -6,7 +6,7 @@ Heavy rooms are imported by the command that needs them, so that `digitrec --hel
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from digitrec import __version__
 from digitrec.errors import DigitrecError, UsageError
@@ -124,6 +124,58 @@ def rollback(*, context: Here) -> None:
     from digitrec.store.aliases import rollback
 
     answer(context, Promoted(rollback(context.store)))
+
+
+models = App(name="models", help="Look into model versions: history, cards, accuracy, differences.")
+app.command(models)
+
+
+@models.command
+def diff(
+    a: str,
+    b: str,
+    *,
+    dataset: Annotated[
+        str | None, Parameter(help="all its rows; none: validation rows of what both trained on")
+    ] = None,
+    picture: Annotated[Path | None, Parameter(help="PNG file to write the images into, the first 64")] = None,
+    context: Here,
+) -> None:
+    """Which images two model versions answer differently, and which of them is right more often."""
+    from digitrec.training.comparison import compare, with_picture
+
+    found = compare(context.store, a, b, dataset)
+    answer(context, with_picture(context.store, found, picture) if picture else found)
+
+
+@models.command
+def evaluate(
+    version: str,
+    *,
+    dataset: Annotated[str, Parameter(help="labelled dataset to measure on")],
+    allow_seen: Annotated[bool, Parameter(negative=(), help="also if it was trained on some; told apart")] = False,
+    context: Here,
+) -> None:
+    """Accuracy, recall and calibration of a model version on a labelled dataset that it was not trained on."""
+    from digitrec.training.evaluation import evaluate
+
+    answer(context, evaluate(context.store, version, dataset, allow_seen=allow_seen))
+
+
+@models.command(name="history")
+def history_(*, context: Here) -> None:
+    """Who was champion when, and why."""
+    from digitrec.overview import history
+
+    answer(context, history(context.store))
+
+
+@models.command
+def show(version: str, *, context: Here) -> None:
+    """The card of a model version, and when, where and how fast it was trained."""
+    from digitrec.overview import show
+
+    answer(context, show(context.store, version))
 
 
 @app.command

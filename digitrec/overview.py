@@ -1,14 +1,17 @@
-"""Short answers about a store: what it holds, who is champion, what was fetched."""
+"""Short answers about a store: what it holds, who is champion and was before, a model's card, what was fetched."""
 
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from digitrec.errors import storage_errors
+from digitrec.store import aliases, catalog
 from digitrec.store.aliases import Entry, champion
 from digitrec.store.catalog import Listed, listing
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Kind, Manifest
+from digitrec.store.layout import Store, model_folder
+from digitrec.store.manifest import Kind, Manifest, read_checked
 
 KINDS: dict[str, Kind] = {"datasets": "dataset", "models": "model", "predictions": "predictions"}
 
@@ -70,6 +73,58 @@ class Promoted:
 
     def lines(self) -> list[str]:
         return [f"champion is now {self.entry.version} (entry {self.entry.number}, {self.entry.action})"]
+
+
+@dataclass(frozen=True)
+class History:
+    """The champion's log, oldest first."""
+
+    store: str
+    entries: tuple[Entry, ...]
+
+    def lines(self) -> list[str]:
+        if not self.entries:
+            return [f"no champion yet in {self.store}"]
+        width = max(len(entry.version) for entry in self.entries)
+        return [
+            f"{entry.number:>5}  {entry.at}  {entry.action:<8}  {entry.version:<{width}}  {entry.why}"
+            for entry in self.entries
+        ]
+
+
+def history(store: Store) -> History:
+    """Raises `Corrupt` if the log has a gap or an entry cannot be read."""
+    return History(store.url, tuple(aliases.history(store)))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The card of a model version, its page for people, and what is known of each run that trained it."""
+
+    card: dict[str, Any]
+    page: str
+    runs: tuple[dict[str, Any], ...]
+
+    def lines(self) -> list[str]:
+        told = ["## Its runs", "", *(run_line(run) for run in self.runs)] if self.runs else []
+        return [*self.page.splitlines(), "", *told]
+
+
+def run_line(run: dict[str, Any]) -> str:
+    where = run.get("gpu") or run.get("processor") or "an unknown processor"
+    return (
+        f"- {run['at']}: {run['epochs_run']:,} epochs in {run['seconds']:,.1f} s, {run['images_per_s']:,.0f} images/s, "
+        f"on {where} (threads: {run['threads']})"
+    )
+
+
+def show(store: Store, version: str) -> Shown:
+    """Raises `NoInput` if there is no such version, `Corrupt` if its card is damaged."""
+    manifest = catalog.model(store, version)
+    card, page = (read_checked(store, manifest.file(name)) for name in ("card.json", "card.md"))
+    with storage_errors("read"):
+        runs = [json.loads(store.read(path)) for path in store.glob(f"{model_folder(version)}/runs/*.json")]
+    return Shown(json.loads(card), page.decode(), tuple(sorted(runs, key=lambda run: run["at"])))
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ from digitrec.training.recipe import PRESETS, Budget
 from digitrec.training.run import TrainReport
 
 Publish = Callable[..., Manifest]
+Digits = tuple[np.ndarray, np.ndarray]
 ROW_GROUP_ROWS = 100
 
 TINY = Budget((32,), 0.1, batch=64, images=1, epochs_min=5, epochs_max=5)
 
 
 @pytest.fixture(scope="session")
-def digits() -> tuple[np.ndarray, np.ndarray]:
+def digits() -> Digits:
     """5,000 real digits in a fixed random order: images uint8 [n, 784], labels uint8 [n]."""
     images, labels = mnist_data()
     order = np.random.default_rng(0).permutation(len(labels))

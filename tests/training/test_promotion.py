@@ -1,61 +1,79 @@
 """A champion is replaced only by what is shown to be better on rows that neither was trained on."""
 
-import numpy as np
-import torch
+from pathlib import Path
 
-from digitrec.contract import PIXELS
-from digitrec.network import Architecture, Perceptron
-from digitrec.training.promotion import compare
-from digitrec.training.rows import Rows, row_digests
-from digitrec.training.sealing import Sealed
+import pytest
 
-NOTHING = np.empty(0, np.uint64)
+from digitrec.options import TrainOptions
+from digitrec.store.aliases import champion
+from digitrec.store.layout import Store
+from digitrec.training import promotion
+from digitrec.training.comparison import PairedTest
+from digitrec.training.promotion import judge
+from digitrec.training.quality import mcnemar
+from tests.training.conftest import Digits, Publish, train
 
-
-def always(answer: int, trained_on: np.ndarray = NOTHING) -> Sealed:
-    """A model that answers the same to everything."""
-    network = Perceptron(Architecture(())).eval()
-    with torch.no_grad():
-        network.layers[-1].weight.zero_()
-        network.layers[-1].bias.copy_(torch.eye(10)[answer])
-    return Sealed(f"always-{answer}", network, trained_on)
+QUICK = TrainOptions(preset="quick")
 
 
-def rows_with(labels: list[int]) -> Rows:
-    images = np.random.default_rng(0).integers(0, 256, (len(labels), PIXELS), dtype=np.uint8)
-    return Rows(images, np.array(labels, np.uint8), row_digests(images))
+def outcome(only_new: int, only_old: int, rows: int = 300) -> PairedTest:
+    return PairedTest(rows, only_new, only_old, mcnemar(only_new, only_old))
 
 
 def test_clearly_better_is_promoted() -> None:
     """Right on 60 rows where the champion is wrong, wrong on 20 where it is right: no chance of a coin."""
-    rows = rows_with([1] * 60 + [2] * 20 + [3] * 200)
-    assert compare(always(1), always(2), rows).promote
+    verdict = judge(outcome(60, 20), "old")
+    assert verdict.promote
+    assert "right on 60 where champion old is wrong" in verdict.why
 
 
-def test_a_little_better_is_not() -> None:
+@pytest.mark.parametrize("only_old", [50, 60])
+def test_a_little_better_or_as_good_is_not(only_old: int) -> None:
     """More right answers alone may be luck."""
-    verdict = compare(always(1), always(2), rows_with([1] * 60 + [2] * 50 + [3] * 200))
+    verdict = judge(outcome(60, only_old), "old")
     assert not verdict.promote
     assert "not shown to be better" in verdict.why
 
 
 def test_clearly_worse_is_not() -> None:
     """The test has two sides; only one of them promotes."""
-    assert not compare(always(2), always(1), rows_with([1] * 60 + [2] * 20 + [3] * 200)).promote
+    assert not judge(outcome(20, 60), "old").promote
 
 
-def test_rows_that_either_was_trained_on_do_not_count() -> None:
-    """Of 280 rows the champion saw 100, so 180 are left, and those are too few."""
-    rows = rows_with([1] * 260 + [2] * 20)
-    assert compare(always(1), always(2), rows).promote
-    for new, old in [(NOTHING, rows.digests[:100]), (rows.digests[:100], NOTHING)]:
-        verdict = compare(always(1, new), always(2, old), rows)
-        assert not verdict.promote
-        assert "only 180 validation rows" in verdict.why
+def test_too_few_rows_prove_nothing() -> None:
+    """However clear it looks: below 200 rows that neither saw, the champion stays, and the verdict says what to do."""
+    assert judge(outcome(60, 0, rows=200), "old").promote
+    verdict = judge(outcome(60, 0, rows=199), "old")
+    assert not verdict.promote
+    assert "only 199 validation rows" in verdict.why
+    assert "--promote" in verdict.why
 
 
-def test_copies_of_a_row_count_once() -> None:
-    """A dataset that repeats 20 rows a hundred times holds 20 to compare on."""
-    few = rows_with([1] * 20)
-    copies = few.where(np.tile(np.arange(20), 100))
-    assert "only 20 validation rows" in compare(always(1), always(2), copies).why
+def test_a_champion_that_cannot_be_read_stays(store: Store, publish_dataset: Publish, digits: Digits) -> None:
+    """The training is sealed all the same; the verdict names the damaged file, and --promote goes past it."""
+    publish_dataset("sample", digits[0][:1000], digits[1][:1000])
+    first = train(store, QUICK)
+    weights = Path(first.folder) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    second = train(store, QUICK.model_copy(update={"seed": 1}))
+    assert not second.promoted
+    assert f"cannot compare with champion {first.version}" in second.why
+    assert "weights.safetensors" in second.why
+    assert train(store, QUICK.model_copy(update={"seed": 1, "promote": True})).promoted
+    assert champion(store) == second.version
+
+
+def test_both_are_compared_on_what_either_was_trained_on(
+    store: Store, publish_dataset: Publish, digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The champion's validation rows count as much as the new one's; of a dataset that is gone, the verdict says so."""
+    monkeypatch.setattr(promotion, "UNSEEN_ROWS_MIN", 1)
+    for name, part in (("old", slice(0, 1000)), ("new", slice(1000, 1700))):
+        publish_dataset(name, digits[0][part], digits[1][part])
+    old = train(store, QUICK.model_copy(update={"dataset": ("old",)}))
+    new = train(store, QUICK.model_copy(update={"dataset": ("new",)}))
+    assert f"of {old.validation_rows + new.validation_rows:,} rows neither saw" in new.why
+    Path(store.full("datasets/old")).rename(store.full("datasets/gone"))
+    again = train(store, QUICK.model_copy(update={"dataset": ("new",)}))
+    assert f"of {new.validation_rows:,} rows neither saw" in again.why
+    assert f"dataset old, which {old.version} was trained on, is not in this store" in again.why

@@ -1,0 +1,44 @@
+"""When, where and how fast a model was trained: it differs from run to run, so the manifest must not name it."""
+
+import platform
+import re
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from digitrec.contract import FORMAT
+from digitrec.store.commit import put_if_absent
+from digitrec.store.layout import Store, model_folder
+from digitrec.store.manifest import canonical
+from digitrec.training.fitting import Fitted
+from digitrec.training.split import Split
+
+
+def keep_run(store: Store, version: str, split: Split, fitted: Fitted, threads: int) -> None:
+    """Leave runs/<uuid>.json beside the model version's manifest. Seconds are this process's share of the training."""
+    run = {
+        "format": FORMAT,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(fitted.seconds, 3),
+        "epochs_run": fitted.epochs_run,
+        "images_per_s": round(fitted.epochs_run * len(split.training) / fitted.seconds, 1),
+        "threads": threads,
+    }
+    text = canonical(run | machine(), indent=1)
+    put_if_absent(store, f"{model_folder(version)}/runs/{uuid.uuid4().hex}.json", text.encode())
+
+
+def machine() -> dict[str, Any]:
+    """The processor, and the GPU that a training here takes (None: it runs on the processor)."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"processor": processor(), "gpu": gpu, "system": platform.platform()}
+
+
+def processor() -> str:
+    """What Linux calls it; elsewhere the architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    return named.group(1) if named else platform.processor() or platform.machine()
