@@ -15,28 +15,42 @@ from torch.nn import functional as F
 
 from digitrec.contract import SIDE
 
-GRID = 7
-"""The elastic field is drawn on GRID × GRID points and interpolated to 28 × 28 by bicubic splines."""
-
 
 @dataclass(frozen=True)
 class Distortion:
-    """How far an image may be distorted. The first four are bounds of uniform draws, the last a standard deviation."""
+    """How far an image may be distorted, and when.
+
+    The first four are bounds of uniform draws, `elastic_px` a standard deviation on a field of `grid` × `grid` points.
+    The full strength is reached after the first `ramp` of the training, and over its last `calm` it falls to `end`:
+    undistorted digits are learned first, and what is met at the end is closer to what will be scored.
+    """
 
     rotation_deg: float = 12.0
     scale: float = 0.12
     shear: float = 0.12
     shift_px: float = 1.6
     elastic_px: float = 0.8
+    grid: int = 7
+    ramp: float = 0.0
+    calm: float = 0.0
+    end: float = 1.0
+
+    def strength(self, progress: float) -> float:
+        """What displacements are multiplied by when `progress` (0…1) of the training is done."""
+        rise = min(progress / self.ramp, 1.0) if self.ramp else 1.0
+        fall = max(0.0, progress - (1 - self.calm)) / self.calm if self.calm else 0.0
+        return rise * (1 - (1 - self.end) * fall)
 
 
-def distort(images: Tensor, distortion: Distortion, generator: Generator) -> Tensor:
+def distort(images: Tensor, distortion: Distortion, generator: Generator, *, strength: float = 1.0) -> Tensor:
     """uint8 [n, 784] → float32 [n, 784], still 0…255, each image distorted in its own way.
 
     `generator` lives on the device of `images`; what lies outside an image is background.
     """
     rows = len(images)
-    source = affine_source(rows, distortion, generator) + elastic_shift(rows, distortion, generator)
+    still = centred_pixels(generator.device).view(2, SIDE, SIDE)
+    moved_to = affine_source(rows, distortion, generator) + elastic_shift(rows, distortion, generator)
+    source = torch.lerp(still, moved_to, strength)
     planes = images.view(rows, 1, SIDE, SIDE).float()
     # grid_sample wants its two coordinates last, from -1 at the first pixel's outer edge to 1 at the last one's.
     grid = (source * (2 / SIDE)).permute(0, 2, 3, 1)
@@ -62,8 +76,9 @@ def affine_source(rows: int, distortion: Distortion, generator: Generator) -> Te
 
 def elastic_shift(rows: int, distortion: Distortion, generator: Generator) -> Tensor:
     """A smooth random displacement of each pixel: float32 [rows, 2, 28, 28] in px."""
-    coarse = torch.randn(rows, 2, GRID, GRID, generator=generator, device=generator.device) * distortion.elastic_px
-    spline = spline_matrix(generator.device)
+    points = distortion.grid
+    coarse = torch.randn(rows, 2, points, points, generator=generator, device=generator.device) * distortion.elastic_px
+    spline = spline_matrix(points, generator.device)
     return spline @ coarse @ spline.T
 
 
@@ -76,7 +91,7 @@ def centred_pixels(device: torch.device) -> Tensor:
 
 
 @lru_cache
-def spline_matrix(device: torch.device) -> Tensor:
-    """Bicubic interpolation of GRID values to 28, as a matrix: float32 [28, GRID]."""
-    unit = torch.eye(GRID).view(1, GRID, GRID, 1)
-    return F.interpolate(unit, size=(SIDE, 1), mode="bicubic", align_corners=True).view(GRID, SIDE).T.to(device)
+def spline_matrix(points: int, device: torch.device) -> Tensor:
+    """Bicubic interpolation of some points to 28, as a matrix: float32 [28, points]."""
+    unit = torch.eye(points).view(1, points, points, 1)
+    return F.interpolate(unit, size=(SIDE, 1), mode="bicubic", align_corners=True).view(points, SIDE).T.to(device)

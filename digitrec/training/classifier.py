@@ -35,7 +35,7 @@ class DigitClassifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
-        loss = F.cross_entropy(self(images), labels)
+        loss = F.cross_entropy(self(images), labels, label_smoothing=self.recipe.label_smoothing)
         self.training_losses.append(loss.detach())
         return loss
 
@@ -62,8 +62,14 @@ class DigitClassifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=recipe.peak_lr, weight_decay=recipe.weight_decay, fused=True
-        )
+        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=recipe.peak_lr, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Weights decay; biases and batch norm's scales, of which one a unit, do not."""
+        groups = {decay: [p for p in self.parameters() if (p.ndim > 1) == decay] for decay in (True, False)}
+        return [
+            {"params": parameters, "weight_decay": self.recipe.weight_decay if decay else 0.0}
+            for decay, parameters in groups.items()
+        ]

@@ -105,5 +105,6 @@ class DigitsDataModule(LightningDataModule):
         """Distort training batches where they are computed on."""
         images, labels = batch
         if self.trainer is not None and self.trainer.training:
-            images = distort(images, self.distortion, self.generator)
+            strength = self.distortion.strength(self.trainer.global_step / self.trainer.estimated_stepping_batches)
+            images = distort(images, self.distortion, self.generator, strength=strength)
         return images, labels

@@ -30,6 +30,7 @@ class Recipe:
     patience_epochs: int
     peak_lr: float = 2e-3
     weight_decay: float = 0.01
+    label_smoothing: float = 0.0
     clip_norm: float = 5.0
     distortion: Distortion = field(default_factory=Distortion)
 

@@ -67,3 +67,23 @@ def test_the_elastic_field_is_smooth_and_of_the_size_asked_for() -> None:
     field = elastic_shift(200, Distortion(elastic_px=0.8), seeded(5))
     assert field.std().item() == pytest.approx(0.8, rel=0.3)
     assert (field[..., 1:] - field[..., :-1]).abs().mean() < 0.5 * field.abs().mean()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0, 1), st.floats(0, 0.4), st.floats(0, 0.4), st.floats(0, 1))
+def test_strength_rises_stays_and_falls(progress: float, ramp: float, calm: float, end: float) -> None:
+    """From 0 (without a ramp: from 1) to 1, and over the last share of the training to its end."""
+    distortion = Distortion(ramp=ramp, calm=calm, end=end)
+    strength = distortion.strength(progress)
+    assert 0 <= strength <= 1
+    if ramp <= progress <= 1 - calm:
+        assert strength == 1
+    assert Distortion(ramp=0.3).strength(0) == 0
+    assert distortion.strength(1) == pytest.approx(end if calm else 1)
+
+
+def test_without_strength_nothing_moves(images: Tensor) -> None:
+    """At strength 0 every pixel stays; at a half the image is nearer to what it was than at full strength."""
+    none, half, full = (distort(images, Distortion(), seeded(6), strength=part) for part in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(none, images.float(), atol=0.01, rtol=0)
+    assert (half - none).abs().mean() < (full - none).abs().mean()
