@@ -2,24 +2,45 @@
 
     python bench/answers.py ANSWERS.csv STORE
 
-Both files are in Kaggle's form, `ImageId,Label`.
+Both files are in Kaggle's form, `ImageId,Label`. Rows that the model was trained on are told apart: being right there
+says nothing about new digits.
 """
 
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from digitrec.store.catalog import listing
-from digitrec.store.layout import Store
+from digitrec.store import catalog
+from digitrec.store.layout import Store, predictions_folder
+from digitrec.store.manifest import Manifest
+from digitrec.training.answers import ask
+from digitrec.training.sealed import open_sealed
 
 
 def main(answers: str, location: str) -> None:
     store = Store.at(location)
-    submission = Path(store.full(listing(store, "predictions")[0].folder)) / "submission.csv"
+    newest = catalog.published(store, "predictions")[0]
+    asked = newest.asked
+    folder = predictions_folder(asked["dataset"], asked["model"], asked["variant"])
+    submission = Path(store.full(folder)) / "submission.csv"
     joined = pd.read_csv(answers).merge(pd.read_csv(submission), on="ImageId", validate="one_to_one", how="outer")
-    right = int((joined["Label_x"] == joined["Label_y"]).sum())
-    sys.stdout.write(f"{right:,} of {len(joined):,} right ({right / len(joined):.2%}): {submission}\n")
+    right = (joined["Label_x"] == joined["Label_y"]).to_numpy()
+    seen = joined["ImageId"].isin(seen_ids(store, newest)).to_numpy()
+    tell(right[~seen], str(submission))
+    tell(right[seen], f"SEEN: {asked['model']} was trained on these")
+
+
+def seen_ids(store: Store, predictions: Manifest) -> np.ndarray:
+    """The `image_id`s of the rows that the model of these predictions was trained on: int64 [n]."""
+    rows = ask(store, catalog.dataset(store, predictions.asked["dataset"]), [])
+    return rows.image_ids[open_sealed(store, predictions.asked["model"]).has_seen(rows.digests)]
+
+
+def tell(right: np.ndarray, what: str) -> None:
+    if len(right):
+        sys.stdout.write(f"{right.sum():,} of {len(right):,} right ({right.mean():.2%}): {what}\n")
 
 
 if __name__ == "__main__":

