@@ -56,7 +56,8 @@ def confusion_matrix(quality: Quality) -> bytes:
     axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=2 * max(mistakes.max(), 1))
     for (label, answer), count in np.ndenumerate(counts):
         if count:
-            axes.text(answer, label, f"{count:,}", ha="center", va="center", color=GREY if label == answer else "black")
+            colour = "dimgrey" if label == answer else "black"
+            axes.text(answer, label, f"{count:,}", ha="center", va="center", color=colour)
     axes.set(
         title=f"{mistakes.sum():,.0f} mistakes on {quality.rows:,} validation rows",
         xlabel="answer",
@@ -101,8 +102,11 @@ def worst_mistakes(images: np.ndarray, labels: np.ndarray, probabilities: np.nda
     wrong = np.flatnonzero(answers != labels)
     worst = wrong[np.argsort(probabilities[wrong, labels[wrong]], kind="stable")][:SHEET_IMAGES_MAX]
     captions = [f"{labels[row]} → {answers[row]}  {probabilities[row].max():.0%}" for row in worst]
-    shown = f"the worst {len(worst)} of {len(wrong):,}" if len(worst) < len(wrong) else f"all {len(wrong)}"
-    return contact_sheet(images[worst], captions, f"Mistakes on validation rows, {shown}: label → answer, confidence")
+    count = f"the worst {len(worst)} of {len(wrong):,}" if len(worst) < len(wrong) else f"all {len(wrong)}"
+    title = f"Mistakes on {len(labels):,} validation rows, {count}: label → answer, confidence"
+    return contact_sheet(
+        images[worst], captions, title if len(wrong) else f"No mistake on {len(labels):,} validation rows"
+    )
 
 
 def contact_sheet(images: np.ndarray, captions: Sequence[str], title: str) -> bytes:

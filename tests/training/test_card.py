@@ -1,0 +1,69 @@
+"""The card says what a person wants to know of a model; nothing in it would another run of the same training change."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from digitrec.options import TrainOptions
+from digitrec.store.layout import Store
+from tests.training.conftest import Digits, publish_rows, train
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
+    """A model version, trained on 1,000 rows."""
+    store = Store.at(tmp_path_factory.mktemp("card"))
+    publish_rows(store, "sample", digits[0][:1000], digits[1][:1000])
+    return Path(train(store, TrainOptions(preset="quick")).folder)
+
+
+@pytest.fixture(scope="module")
+def card(folder: Path) -> dict:
+    return json.loads((folder / "card.json").read_text())
+
+
+def test_quality_comes_with_intervals(card: dict) -> None:
+    """Of accuracy and of each digit's recall."""
+    metrics = card["metrics"]
+    assert metrics["interval95"][0] < metrics["accuracy"] < metrics["interval95"][1]
+    assert all(
+        low <= share <= high for share, (low, high) in zip(metrics["recall"], metrics["recall_interval95"], strict=True)
+    )
+    assert sum(bin_["rows"] for bin_ in metrics["reliability"]) == metrics["rows"] == card["rows"]["validation"]
+
+
+def test_calibration_before_and_after(card: dict) -> None:
+    """The error without the temperature, with it, and on rows that it was not fitted on."""
+    assert card["calibration"]["temperature"] == card["temperature"]
+    assert card["calibration"]["error_fitted"] == card["metrics"]["calibration_error"]
+    assert set(card["calibration"]) == {"temperature", "error_uncalibrated", "error_fitted", "error_cross_fitted"}
+
+
+def test_data_and_cost_in_numbers_that_no_machine_changes(card: dict) -> None:
+    """Datasets with rows and digests; images shown, and three multiply-adds for each weight and image."""
+    assert [(entry["name"], entry["rows"], len(entry["digest"])) for entry in card["datasets"]] == [
+        ("sample", 1000, 64)
+    ]
+    batch = card["hyperparameters"]["batch"]
+    assert card["cost"]["images_shown"] == 5 * (card["rows"]["training"] // batch) * batch
+    assert card["cost"]["multiply_adds"] == 3 * card["cost"]["images_shown"] * (784 * 32 + 32 * 10)
+
+
+def test_when_where_and_how_fast_lie_beside_it(folder: Path, card: dict) -> None:
+    """In runs/<uuid>.json, which the manifest does not name."""
+    (run,) = (json.loads(path.read_text()) for path in folder.glob("runs/*.json"))
+    assert {"at", "seconds", "images_per_s", "threads", "processor", "gpu", "system"} <= set(run)
+    assert run["processor"]
+    assert not set(run) - {"format"} & set(card)
+    assert "runs/" not in (folder / "manifest.json").read_text()
+
+
+def test_the_page_for_people_says_it_too(folder: Path, card: dict) -> None:
+    """With the warning that epoch and temperature were chosen by the same rows."""
+    page = (folder / "card.md").read_text()
+    assert f"# {card['version']}" in page
+    assert f"**{card['metrics']['accuracy']:.2%}** (95 % interval" in page
+    assert "chosen by the same rows" in " ".join(page.split())
+    assert f"| sample | 1,000 | {card['datasets'][0]['digest'][:12]} |" in page
+    assert page.count("|\n") == 10 + 2 + len(card["metrics"]["reliability"]) + 2 + 1 + 2
