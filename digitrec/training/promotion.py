@@ -22,9 +22,15 @@ class Verdict:
 def settle_champion(store: Store, version: str, asked: bool | None) -> Verdict:
     """Promote `version` if that was asked for, or if it was left to the comparison and comes out better.
 
-    Raises `TryAgain` if another version became champion meanwhile.
+    Raises `TryAgain` if another version became champion meanwhile, `Corrupt` if a promotion was asked for and the
+    champion's log cannot be read.
     """
-    best = champion(store)
+    try:
+        best = champion(store)
+    except Corrupt as error:
+        if asked:
+            raise
+        return Verdict(False, f"nobody can be promoted: {error}")
     if best == version:
         return Verdict(False, "it is the champion already")
     if asked is not None:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.errors import Corrupt
 from digitrec.options import TrainOptions
 from digitrec.store.aliases import champion
+from digitrec.store.commit import put_if_absent
 from digitrec.store.layout import Store
 from digitrec.training import promotion
 from digitrec.training.comparison import PairedTest
-from digitrec.training.promotion import judge
+from digitrec.training.promotion import judge, settle_champion
 from digitrec.training.quality import mcnemar
 from tests.training.conftest import Digits, Publish, train
 
@@ -61,6 +63,16 @@ def test_a_champion_that_cannot_be_read_stays(store: Store, publish_dataset: Pub
     assert "weights.safetensors" in second.why
     assert train(store, QUICK.model_copy(update={"seed": 1, "promote": True})).promoted
     assert champion(store) == second.version
+
+
+def test_a_log_that_cannot_be_read_is_left_alone(store: Store) -> None:
+    """What was trained stays sealed and is reported; only a promotion that was asked for fails."""
+    put_if_absent(store, "models/champion/00001.json", b"{")
+    verdict = settle_champion(store, "quick-12345678", asked=None)
+    assert not verdict.promote
+    assert "00001.json" in verdict.why
+    with pytest.raises(Corrupt, match=r"00001\.json"):
+        settle_champion(store, "quick-12345678", asked=True)
 
 
 def test_both_are_compared_on_what_either_was_trained_on(
