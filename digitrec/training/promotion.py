@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from digitrec.errors import Corrupt, Misconfigured, NoInput
 from digitrec.store.aliases import champion, history, promote
 from digitrec.store.layout import Store
+from digitrec.store.pretrained import ruling
 from digitrec.training.comparison import PairedTest, compare
 
 UNSEEN_ROWS_MIN = 200
@@ -26,7 +27,7 @@ def settle_champion(store: Store, version: str, asked: bool | None) -> Verdict:
     champion's log cannot be read.
     """
     try:
-        best = champion(store)
+        best = champion(store) if asked is not None else rival(store)
     except Corrupt as error:
         if asked:
             raise
@@ -40,6 +41,14 @@ def settle_champion(store: Store, version: str, asked: bool | None) -> Verdict:
     if verdict.promote:
         promote(store, version, verdict.why, instead_of=instead_of)
     return verdict
+
+
+def rival(store: Store) -> str | None:
+    """Who is to be beaten: the champion, or the model that comes along, if any does."""
+    try:
+        return ruling(store).version
+    except NoInput:
+        return None
 
 
 def decide(store: Store, version: str, best: str | None) -> Verdict:
