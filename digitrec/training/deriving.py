@@ -10,7 +10,7 @@ from torch import Generator
 
 from digitrec.engines import INT8_FILE, Arithmetic, Network
 from digitrec.engines.choice import processor_flags
-from digitrec.engines.floating import in_bf16, in_fp32
+from digitrec.engines.floating import in_bf16, in_fp32, one_core
 from digitrec.engines.int8 import open_int8
 from digitrec.engines.quantise import quantise
 from digitrec.network import Perceptron
@@ -32,6 +32,7 @@ class Derived:
     facts: dict[str, Any]
 
 
+@one_core()
 def derive(network: Perceptron, images: np.ndarray) -> Derived:
     """Quantise a network, calibrated on training images (uint8 [n, 784]), and compare the arithmetics with fp32.
 
@@ -39,7 +40,7 @@ def derive(network: Perceptron, images: np.ndarray) -> Derived:
     or two; bf16 is compared only where the processor has it.
     """
     shown = sample(images)
-    engine = quantise(network, shown[:: COMPARED_IMAGES // CALIBRATION_IMAGES])
+    engine = quantise(network, spread(shown, CALIBRATION_IMAGES))
     rivals: dict[Arithmetic, Network] = {"int8": open_int8(engine, INT8_FILE)}
     if BF16_FLAGS & processor_flags():
         rivals["bf16"] = in_bf16(network)

@@ -16,6 +16,7 @@ from digitrec.store.manifest import Manifest, canonical, describe, same_request
 from digitrec.training import plots
 from digitrec.training.card import card_of, markdown
 from digitrec.training.checkpoints import BEST, LAST, checkpoint_path
+from digitrec.training.deriving import derive
 from digitrec.training.fitting import Epoch, Fitted
 from digitrec.training.plan import Plan
 from digitrec.training.quality import Calibration, Quality, calibrate, judge, logits_of, softmax
@@ -69,7 +70,10 @@ def contents_of(
     """Name and bytes of every file but the checkpoints. None depends on when, where or how fast it was made."""
     card = card_of(plan, datasets, split, fitted, judged.calibration, judged.quality)
     rows = split.validation
+    derived = derive(fitted.network, images_of(split))
+    card["engines"] = derived.facts
     yield WEIGHTS, save_network(fitted.network)
+    yield from derived.files.items()
     yield CARD, (canonical(card, indent=1) + "\n").encode()
     yield CARD_FOR_PEOPLE, markdown(card).encode()
     yield ROWS, packed(split.training.digests)
@@ -78,6 +82,11 @@ def contents_of(
     yield "plots/confusion.png", plots.confusion_matrix(judged.quality)
     yield "plots/reliability.png", plots.reliability(judged.quality)
     yield "plots/worst-mistakes.png", plots.worst_mistakes(rows.images, rows.labels, judged.probabilities)
+
+
+def images_of(split: Split) -> np.ndarray:
+    """Images to calibrate engines on, uint8 [n, 784]: the training rows, or what of a streamed dataset is in memory."""
+    return split.training.images if isinstance(split.training, Rows) else split.validation.images
 
 
 def metrics_csv(history: tuple[Epoch, ...]) -> str:

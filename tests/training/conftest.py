@@ -18,7 +18,7 @@ from digitrec.progress import Progress, silent
 from digitrec.store.commit import make_folder, put_if_absent, sha256_of
 from digitrec.store.layout import Store, dataset_folder, model_folder
 from digitrec.store.manifest import Manifest, describe, publish
-from digitrec.training import checkpoints, run
+from digitrec.training import checkpoints, deriving, run
 from digitrec.training.recipe import PRESETS, Budget
 from digitrec.training.run import TrainReport
 from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE, ROWS, WEIGHTS, packed
@@ -111,6 +111,7 @@ def tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "quick", TINY)
         patch.setattr(checkpoints, "SAVE_LAST_EVERY_S", 0.0)
+        patch.setattr(deriving, "COMPARED_IMAGES", 1000)
         yield
 
 

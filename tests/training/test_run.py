@@ -42,6 +42,7 @@ def test_a_model_version_is_sealed_with_everything_the_contract_names(store: Sto
             "card.md",
             "checkpoints/best.ckpt",
             "checkpoints/last.ckpt",
+            "engine-int8.onnx",
             "manifest.json",
             "metrics.csv",
             "plots/confusion.png",
