@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     dask_tls_cert: str | None = Field(None, description="PEM file of this client's certificate")
     dask_tls_key: str | None = Field(None, description="PEM file of this client's key")
     threads: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, description="cores to use")
+    notify: str | None = Field(None, description="Prefect notification block told of failed runs, as type/name")
 
 
 def load_settings(**overrides: object) -> Settings:

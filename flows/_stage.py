@@ -177,13 +177,23 @@ def words(step: Step) -> str:
     return f"{step.stage}: {step.done:,.0f} of {step.total or 0:,.0f} {step.unit}{facts}"
 
 
-def leave(name: str, lines: Sequence[str], rows: Sequence[dict[str, Any]] = ()) -> None:
-    """Leave the result as artifacts of the run: the report's lines, and a table of at most `TABLE_ROWS` rows."""
+def as_text(lines: Sequence[str]) -> str:
+    """A report's lines as Markdown that keeps them as they are."""
+    return "\n".join(["```text", *lines, "```"])
+
+
+def leave(name: str, markdown: str, rows: Sequence[dict[str, Any]] = ()) -> None:
+    """Leave the result as artifacts of the run: a summary, and a table of at most `TABLE_ROWS` rows."""
     more = f"the first {TABLE_ROWS} of {len(rows):,}" if len(rows) > TABLE_ROWS else None
-    with only_for_show():
-        create_markdown_artifact("```text\n" + "\n".join(lines) + "\n```", f"{name}-summary")
-        if rows:
+    show_markdown(f"{name}-summary", markdown)
+    if rows:
+        with only_for_show():
             create_table_artifact(list(rows[:TABLE_ROWS]), f"{name}-table", more)
+
+
+def show_markdown(key: str, markdown: str) -> None:
+    with only_for_show():
+        create_markdown_artifact(markdown, key)
 
 
 @contextmanager

@@ -6,8 +6,9 @@ Run it here with `python flows/ingest.py --help`, or deploy it (deployments/READ
 from typing import TYPE_CHECKING, Annotated, Any
 
 import _quick  # noqa: F401
+import _tell
 from _server import server_at_hand
-from _stage import abridged, in_one_line, leave, settings_for, shown, stage
+from _stage import abridged, as_text, in_one_line, leave, settings_for, shown, stage
 from cyclopts import Parameter
 from prefect import flow
 from prefect.runtime import flow_run
@@ -30,7 +31,7 @@ def run_name() -> str:
     return f"ingest {abridged(sources)}" + (f" as {options.dataset}" if options.dataset else "")
 
 
-@flow(name="ingest", flow_run_name=run_name)
+@flow(name="ingest", flow_run_name=run_name, on_failure=[_tell.notify], on_crashed=[_tell.notify])
 @in_one_line
 def ingest(sources: list[str], options: IngestOptions = IngestOptions(), store: str | None = None) -> "IngestReport":
     """Check CSV files row by row and seal what is good as a dataset.
@@ -51,7 +52,7 @@ def ingest_files(settings: Settings, sources: list[str], options: IngestOptions)
 
     with shown("ingest") as progress:
         report = ingest(Store.at(settings.store), sources, options, threads=settings.threads, progress=progress)
-    leave("ingest", report.lines(), [row(report)])
+    leave("ingest", as_text(report.lines()), [row(report)])
     return report
 
 

@@ -3,14 +3,18 @@
 Run it here with `python flows/score.py --help`, or deploy it (deployments/README.md).
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import _quick  # noqa: F401
+import _tell
+from _night import LIMITS, Limits, lines_of, summary, warning, worries_of
 from _server import server_at_hand
-from _stage import abridged, in_one_line, leave, settings_for, shown, stage
+from _stage import abridged, as_text, in_one_line, leave, settings_for, show_markdown, shown, stage
 from cyclopts import Parameter
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Completed
 
 from digitrec import __version__
 from digitrec.options import ScoreOptions
@@ -20,7 +24,6 @@ from digitrec.terminal import Here, answer, make_app, run_app
 
 if TYPE_CHECKING:
     from digitrec.night import Gathered, Scoring
-    from digitrec.scoring.ledger import Scored
     from digitrec.scoring.run import ScoreReport
 
 
@@ -31,7 +34,7 @@ def run_name() -> str:
     return f"score {what} with {options.model or 'the champion'}"
 
 
-@flow(name="score", flow_run_name=run_name)
+@flow(name="score", flow_run_name=run_name, on_failure=[_tell.notify], on_crashed=[_tell.notify])
 @in_one_line
 def score(
     sources: list[str] = [],  # noqa: B006  # Prefect's form needs the default; nobody changes it
@@ -39,7 +42,8 @@ def score(
     store: str | None = None,
     dask: str | None = None,
     insecure: bool = False,
-) -> "Scoring":
+    limits: Limits = LIMITS,
+) -> "Scoring | State[Scoring]":
     """Classify images on a Dask cluster and publish the predictions.
 
     With neither sources nor a dataset it does the night's work: ingests what is new in landing/, and scores every
@@ -51,12 +55,18 @@ def score(
         store: root folder of all data; none: DIGITREC_STORE of the worker
         dask: address of a Dask scheduler; none: DIGITREC_DASK of the worker, or a cluster of its own
         insecure: allow tcp:// to another machine, without TLS
+        limits: what is beyond them makes a complete run Degraded, which stops nothing
     """
     settings = settings_for(store)
     if dask is not None:
         settings = settings.model_copy(update={"dask": dask})
     gathered = ingest_new_files(settings, sources, options)
-    return gathered.with_score(score_datasets(settings, gathered.options, insecure))
+    scoring, worries = score_datasets(settings, gathered, insecure, limits)
+    return Completed(name="Degraded", message="; ".join(worries[:WORRIES]), data=scoring) if worries else scoring
+
+
+WORRIES = 5
+"""A state's message names so many; the warning artifact has them all."""
 
 
 @stage("ingest new files")
@@ -66,34 +76,43 @@ def ingest_new_files(settings: Settings, sources: list[str], options: ScoreOptio
     with shown("ingest") as progress:
         gathered = gather(Store.at(settings.store), sources, options, threads=settings.threads, progress=progress)
     if gathered.ingested:
-        leave("ingest", gathered.ingested.lines())
+        leave("ingest", as_text(gathered.ingested.lines()))
     return gathered
 
 
 @stage("score")
-def score_datasets(settings: Settings, options: ScoreOptions, insecure: bool) -> "ScoreReport":
+def score_datasets(
+    settings: Settings, gathered: "Gathered", insecure: bool, limits: Limits
+) -> "tuple[Scoring, list[str]]":
+    """Score, show the night, and say what is beyond the limits."""
     from digitrec.scoring.run import Means, score_all
 
+    store = Store.at(settings.store)
     with shown("score") as progress:
-        report = score_all(Store.at(settings.store), options, settings, Means(insecure=insecure), progress)
+        report = score_all(store, gathered.options, settings, Means(insecure=insecure), progress)
+    night = gathered.with_score(report)
+    tell_published(settings, report)
     # First what was done, then what failed: the table is there in the morning, whatever became of the run.
-    leave("score", report.lines(), [row(scored) for scored in report.datasets])
+    worries = show_night(store, night, limits)
     report.raise_if_failed()
-    return report
+    return night, worries
 
 
-def row(scored: "Scored") -> dict[str, Any]:
-    """A line of the table in Prefect's UI."""
-    return {
-        "dataset": scored.dataset,
-        "model": scored.version,
-        "variant": scored.variant,
-        "rows": scored.rows,
-        "unsure": scored.unsure,
-        "rows/s": round(scored.rows / scored.seconds) if scored.seconds else None,
-        "already": scored.already,
-        "predictions": scored.folder,
-    }
+def tell_published(settings: Settings, report: "ScoreReport") -> None:
+    new = [scored for scored in report.datasets if not scored.already]
+    if new:
+        names, rows = [scored.dataset for scored in new], sum(scored.rows for scored in new)
+        _tell.published(settings.store, report.model, names, rows)
+
+
+def show_night(store: Store, night: "Scoring", limits: Limits) -> list[str]:
+    """Leave the night's artifacts; what is beyond the limits."""
+    lines = lines_of(store, night.scored.datasets)
+    worries = worries_of(lines, limits)
+    leave("score", summary(store, night, lines, worries), [line.row() for line in lines])
+    if worries:
+        show_markdown("score-degraded", warning(worries))
+    return worries
 
 
 app = make_app("score.py", "Classify images and publish the predictions, as a Prefect flow.", __version__)
@@ -105,11 +124,13 @@ def command(
     options: Annotated[ScoreOptions, Parameter(name="*")] = ScoreOptions(),
     dask: Annotated[str | None, Parameter(help="address of a Dask scheduler (DIGITREC_DASK)")] = None,
     insecure: Annotated[bool, Parameter(negative=(), help="allow tcp:// to another machine, without TLS")] = False,
+    limits: Annotated[Limits, Parameter(name="*")] = LIMITS,
     context: Here,
 ) -> None:
     """Classify images on a Dask cluster and publish the predictions."""
     with server_at_hand("digitrec.scoring.run"):
-        answer(context, score(list(sources), options, context.store.url, dask, insecure))
+        scoring = score(list(sources), options, context.store.url, dask, insecure, limits)
+        answer(context, cast("Scoring", scoring))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ Run it here with `python flows/train.py --help`, or deploy it (deployments/READM
 from typing import TYPE_CHECKING, Annotated, Any
 
 import _quick  # noqa: F401
+import _tell
 from _server import server_at_hand
-from _stage import abridged, in_one_line, leave, settings_for, shown, stage
+from _stage import abridged, as_text, in_one_line, leave, settings_for, shown, stage
 from cyclopts import Parameter
 from prefect import flow
 from prefect.runtime import flow_run
@@ -28,7 +29,7 @@ def run_name() -> str:
     return f"train {options.preset} on {abridged(options.dataset) or 'the newest labelled dataset'}"
 
 
-@flow(name="train", flow_run_name=run_name)
+@flow(name="train", flow_run_name=run_name, on_failure=[_tell.notify], on_crashed=[_tell.notify])
 @in_one_line
 def train(options: TrainOptions = TrainOptions(), store: str | None = None) -> "TrainReport":
     """Train a perceptron on labelled datasets, seal it, and make it champion if it is better.
@@ -46,7 +47,9 @@ def train_model(settings: Settings, options: TrainOptions) -> "TrainReport":
 
     with shown("train") as progress:
         report = train(Store.at(settings.store), options, threads=settings.threads, progress=progress)
-    leave("train", report.lines(), [row(report)])
+    leave("train", as_text(report.lines()), [row(report)])
+    if report.promoted:
+        _tell.promoted(settings.store, report.version, report.why)
     return report
 
 

