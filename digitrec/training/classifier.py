@@ -6,6 +6,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, SequentialLR
 
 from digitrec.network import Perceptron
 from digitrec.training.data import Batch, seed_for
@@ -17,7 +18,7 @@ class DigitClassifier(LightningModule):
 
     def __init__(self, recipe: Recipe, seed: int, steps_per_epoch: int) -> None:
         super().__init__()
-        self.recipe, self.seed, self.steps = recipe, seed, recipe.epochs * steps_per_epoch
+        self.recipe, self.seed, self.steps_per_epoch = recipe, seed, steps_per_epoch
         self.network = Perceptron(recipe.architecture)
         self.training_losses: list[Tensor] = []
         self.losses: list[Tensor] = []
@@ -63,7 +64,7 @@ class DigitClassifier(LightningModule):
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
         optimizer = torch.optim.AdamW(self.parameter_groups(), lr=recipe.peak_lr, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=self.steps)
+        schedule = self.schedule(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -73,3 +74,14 @@ class DigitClassifier(LightningModule):
             {"params": parameters, "weight_decay": self.recipe.weight_decay if decay else 0.0}
             for decay, parameters in groups.items()
         ]
+
+    def schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        """One cycle after the other, a step a batch."""
+        recipe = self.recipe
+        first = min(recipe.first_cycle, recipe.epochs - 1)
+        cycles: list[LRScheduler] = [
+            OneCycleLR(optimizer, recipe.peak_lr, total_steps=epochs * self.steps_per_epoch, pct_start=recipe.peak_at)
+            for epochs in (first, recipe.epochs - first)
+            if epochs
+        ]
+        return SequentialLR(optimizer, cycles, [first * self.steps_per_epoch]) if first else cycles[0]

@@ -19,8 +19,8 @@ REPOSITORY = Path(__file__).parents[2]
 TRAIN = """
 import sys
 from digitrec.cli import main
-from digitrec.training.recipe import PRESETS, Budget
-PRESETS["quick"] = Budget((64,), 0.1, batch=64, images=1, epochs_min=60, epochs_max=60)
+from digitrec.training.recipe import PRESETS, Budget, Recipe
+PRESETS["quick"] = Budget(1, 60, Recipe((64,), 60, 64, dropout=0.1))
 main()
 """
 """A small network for many epochs, a checkpoint every two seconds, as the command has it."""

@@ -19,7 +19,8 @@ from digitrec.store.commit import make_folder, put_if_absent, sha256_of
 from digitrec.store.layout import Store, dataset_folder, model_folder
 from digitrec.store.manifest import Manifest, describe, publish
 from digitrec.training import checkpoints, deriving, run
-from digitrec.training.recipe import PRESETS, Budget
+from digitrec.training.augment import Distortion
+from digitrec.training.recipe import PRESETS, Budget, Recipe
 from digitrec.training.run import TrainReport
 from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE, ROWS, WEIGHTS, packed
 
@@ -28,7 +29,7 @@ Digits = tuple[np.ndarray, np.ndarray]
 ROW_GROUP_ROWS = 100
 NOTHING = np.empty(0, np.uint64)
 
-TINY = Budget((32,), 0.1, batch=64, images=1, epochs_min=5, epochs_max=5)
+TINY = Budget(1, 5, Recipe((32,), 5, 64, first_cycle=2, dropout=0.1, distortion=Distortion(ramp=0.4, calm=0.3)))
 
 
 @pytest.fixture(scope="session")
