@@ -3,11 +3,10 @@
 import os
 import shutil
 import sys
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +14,8 @@ from urllib.parse import urlsplit
 from packaging.requirements import Requirement
 
 from digitrec.errors import DigitrecError, Misconfigured
+from digitrec.findings import Finding
+from digitrec.orchestration import check_prefect
 from digitrec.settings import Settings
 from digitrec.store.aliases import champion
 from digitrec.store.commit import put_if_absent
@@ -22,20 +23,6 @@ from digitrec.store.layout import Store
 
 LITTLE_SPACE_BYTES = 2 * 1024**3
 CONNECT_TIMEOUT_S = 3.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `todo` is empty where all is well; `ill` where nothing will work before it is done."""
-
-    what: str
-    found: str
-    todo: str = ""
-    ill: bool = True
-
-    @property
-    def mark(self) -> str:
-        return ("!!" if self.ill else "--") if self.todo else "ok"
 
 
 @dataclass(frozen=True)
@@ -63,9 +50,9 @@ def examine(settings: Settings) -> Diagnosis:
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         check_python,
         check_packages,
-        lambda: check_store(store),
-        lambda: check_champion(store),
-        lambda: check_dask(settings),
+        partial(check_store, store),
+        partial(check_champion, store),
+        partial(check_dask, settings),
         check_prefect,
         check_sources,
     )
@@ -76,7 +63,12 @@ def guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
     except (DigitrecError, OSError) as error:
-        yield Finding(check.__name__.removeprefix("check_"), str(error), "see the message")
+        yield Finding(name_of(check), str(error), "see the message")
+
+
+def name_of(check: Callable[[], Iterator[Finding]]) -> str:
+    function = check.func if isinstance(check, partial) else check
+    return str(function.__name__).removeprefix("check_")
 
 
 def check_python() -> Iterator[Finding]:
@@ -138,23 +130,15 @@ def check_dask(settings: Settings) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("dask", f"{settings.dask}: {error}", "start the scheduler, or unset DIGITREC_DASK")
         return
-    yield Finding("dask", f"{settings.dask} answers")
+    yield from check_cluster(settings)
 
 
-def check_prefect() -> Iterator[Finding]:
-    """Whether Prefect's server answers, if one is configured. Asked over HTTP: the library never imports prefect."""
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
-        yield Finding("prefect", "no PREFECT_API_URL: flows start a server of their own, for one run")
-        return
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=CONNECT_TIMEOUT_S):
-            yield Finding("prefect", f"{url} answers")
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        yield Finding("prefect", f"{url}: {error}", "prefect server start, or unset PREFECT_API_URL")
-        return
-    if not Path(os.environ.get("DIGITREC_STORE", "")).is_absolute():
-        yield Finding("DIGITREC_STORE", "not an absolute path", "export it: deployed runs start in other folders")
+def check_cluster(settings: Settings) -> Iterator[Finding]:
+    """Whether the cluster has workers, with the packages that are here: what `score` asks of it."""
+    from digitrec.scoring.cluster import connect
+
+    with connect(settings, rows=0, partitions=1, insecure=True) as cluster:
+        yield Finding("dask", f"{settings.dask}: {cluster.slots} threads, with the packages that are here")
 
 
 def check_sources() -> Iterator[Finding]:
