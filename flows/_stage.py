@@ -178,8 +178,9 @@ def words(step: Step) -> str:
 
 
 def as_text(lines: Sequence[str]) -> str:
-    """A report's lines as Markdown that keeps them as they are."""
-    return "\n".join(["```text", *lines, "```"])
+    """A report's lines, at most `TABLE_ROWS`, as Markdown that keeps them as they are."""
+    more = [f"… and {len(lines) - TABLE_ROWS:,} more lines"] if len(lines) > TABLE_ROWS else []
+    return "\n".join(["```text", *lines[:TABLE_ROWS], *more, "```"])
 
 
 def leave(name: str, markdown: str, rows: Sequence[dict[str, Any]] = ()) -> None:

@@ -7,7 +7,7 @@ PostgreSQL, Prefect's server and worker, Dask's scheduler and worker are real pr
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ pytestmark = pytest.mark.timeout(600)
 ON_PROMOTION, AUTOMATIONS = DEPLOYMENTS.with_name("on-promotion.yaml"), DEPLOYMENTS.with_name("automations.yaml")
 FILES, FILE_ROWS = 25, 10
 HELD_AFTER = 3
+SILENCE_S = 65
+"""More than two of the topology's heartbeats."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,9 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
 def ready(topology: Topology, digits: np.ndarray) -> Store:
     """The topology's store, with a champion that was trained by a deployed run, whose promotion started another."""
     topology.prefect("--no-prompt", "deploy", "--prefect-file", str(ON_PROMOTION), "--all")
-    topology.prefect("automation", "create", "--from-file", str(AUTOMATIONS))
+    hasty = topology.folder / "automations.yaml"
+    hasty.write_text(AUTOMATIONS.read_text().replace("within: 600", f"within: {SILENCE_S}"))
+    topology.prefect("automation", "create", "--from-file", str(hasty))
     write_csv(topology.folder / "train.csv", ["label", *KAGGLE_PIXELS], digits[:500])
     for deployment, parameters in (
         ("ingest/default", {"sources": [str(topology.folder / "train.csv")], "options": {"dataset": "known"}}),
@@ -184,4 +188,18 @@ def test_a_killed_run_is_crashed_and_the_next_night_mends_it(topology: Topology,
             process.kill()
         state = topology.finished(run)
     assert (state["type"], "SIGKILL" in state["message"]) == ("CRASHED", True)
+    tomorrow(topology, ready, landed)
+
+
+@pytest.mark.soak
+def test_what_dies_with_its_worker_is_ended_by_the_automation(topology: Topology, ready: Store, landed: int) -> None:
+    """A machine that dies can say nothing: without heartbeats its run is Crashed; the next night mends it."""
+    with held(topology, ready) as run:
+        processes = psutil.Process(topology.processes["worker"].pid).children(recursive=True)
+        topology.kill("worker")
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        topology.start("worker")
+    assert topology.finished(run, limit_s=SILENCE_S + 120)["name"] == "Zombie"
     tomorrow(topology, ready, landed)

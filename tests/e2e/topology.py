@@ -34,7 +34,7 @@ def free_port() -> int:
         return port
 
 
-def until(what: str, met: Callable[[], Any], limit_s: float = 120) -> Any:
+def until(what: str, met: Callable[[], Any], limit_s: float = 240) -> Any:
     """What `met` returns as soon as it is true; a server that is away just now is no error."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
@@ -107,6 +107,7 @@ class Topology:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.postgres.url,
             "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "DIGITREC_HOME": str(ROOT),
             "DIGITREC_STORE": str(store),
             "DIGITREC_DASK": self.dask,
@@ -201,7 +202,7 @@ class Topology:
         state: dict[str, Any] = self.ask(f"/flow_runs/{run}")["state"]
         return state
 
-    def finished(self, run: str, limit_s: float = 120) -> dict[str, Any]:
+    def finished(self, run: str, limit_s: float = 240) -> dict[str, Any]:
         """The final state of a run."""
 
         def final() -> dict[str, Any] | None:
