@@ -66,7 +66,7 @@ def ready(topology: Topology, digits: np.ndarray) -> Store:
     write_csv(topology.folder / "train.csv", ["label", *KAGGLE_PIXELS], digits[:500])
     for deployment, parameters in (
         ("ingest/default", {"sources": [str(topology.folder / "train.csv")], "options": {"dataset": "known"}}),
-        ("train/default", {"options": {"preset": "quick"}}),
+        ("train/default", {"options": {"preset": "quick", "promote": True}}),
     ):
         assert topology.finished(topology.begin(deployment, **parameters))["type"] == "COMPLETED"
     until("the run that the promotion starts", lambda: runs_of(topology, "score/on-promotion"))

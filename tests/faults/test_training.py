@@ -29,7 +29,7 @@ STARTED_S = 8.0
 
 
 def start(store: Store) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-c", TRAIN, "train", "--preset", "quick", "--store", store.url]
+    command = [sys.executable, "-c", TRAIN, "train", "--preset", "quick", "--no-promote", "--store", store.url]
     environment = os.environ | {"DIGITREC_THREADS": "1"}
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, start_new_session=True, stderr=subprocess.PIPE)
 
