@@ -6,6 +6,7 @@ import pytest
 
 from digitrec.errors import Corrupt
 from digitrec.options import TrainOptions
+from digitrec.store import pretrained
 from digitrec.store.aliases import champion
 from digitrec.store.commit import put_if_absent
 from digitrec.store.layout import Store
@@ -13,7 +14,7 @@ from digitrec.training import promotion
 from digitrec.training.comparison import PairedTest
 from digitrec.training.promotion import judge, settle_champion
 from digitrec.training.quality import mcnemar
-from tests.training.conftest import Digits, Publish, train
+from tests.training.conftest import Digits, Publish, constant, publish_model, train
 
 QUICK = TrainOptions(preset="quick")
 
@@ -63,6 +64,22 @@ def test_a_champion_that_cannot_be_read_stays(store: Store, publish_dataset: Pub
     assert "weights.safetensors" in second.why
     assert train(store, QUICK.model_copy(update={"seed": 1, "promote": True})).promoted
     assert champion(store) == second.version
+
+
+def test_in_a_store_without_champion_the_bundled_model_is_to_be_beaten(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is put in and made champion first; with --promote or --no-promote there is nothing to compare."""
+    made = Store.at(tmp_path / "made")
+    publish_model(made, "pretrained-0123abcd", constant(3))
+    monkeypatch.setattr(pretrained, "BUNDLE", Path(made.full("models/pretrained-0123abcd")))
+    publish_model(store, "quick-00000001", constant(4))
+    assert not settle_champion(store, "quick-00000001", False).promote
+    assert champion(store) is None
+    verdict = settle_champion(store, "quick-00000001", None)
+    assert not verdict.promote
+    assert "only 0 validation rows that neither it nor champion pretrained-0123abcd" in verdict.why
+    assert champion(store) == "pretrained-0123abcd"
 
 
 def test_a_log_that_cannot_be_read_is_left_alone(store: Store) -> None:
