@@ -67,18 +67,19 @@ def test_a_champion_that_cannot_be_read_stays(store: Store, publish_dataset: Pub
 
 
 def test_in_a_store_without_champion_the_bundled_model_is_to_be_beaten(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, publish_dataset: Publish, digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is put in and made champion first; with --promote or --no-promote there is nothing to compare."""
     made = Store.at(tmp_path / "made")
     publish_model(made, "pretrained-0123abcd", constant(3))
     monkeypatch.setattr(pretrained, "BUNDLE", Path(made.full("models/pretrained-0123abcd")))
-    publish_model(store, "quick-00000001", constant(4))
+    sample = publish_dataset("sample", digits[0][:1000], digits[1][:1000])
+    publish_model(store, "quick-00000001", constant(4), datasets=[sample])
     assert not settle_champion(store, "quick-00000001", False).promote
     assert champion(store) is None
     verdict = settle_champion(store, "quick-00000001", None)
     assert not verdict.promote
-    assert "only 0 validation rows that neither it nor champion pretrained-0123abcd" in verdict.why
+    assert "validation rows that neither it nor champion pretrained-0123abcd was trained on" in verdict.why
     assert champion(store) == "pretrained-0123abcd"
 
 
