@@ -104,7 +104,8 @@ def compare(store: Store, a: str, b: str, dataset: str | None = None) -> Compari
     models = [open_sealed(store, version) for version in (a, b)]
     datasets, notes = ([catalog.dataset(store, dataset)], ()) if dataset else trained_on(store, models)
     if not datasets:
-        raise NoInput(f"{'; '.join(notes)}: name a --dataset to compare {a} and {b} on")
+        lack = "; ".join(notes) or "neither names a dataset"
+        raise NoInput(f"{lack}: name a --dataset to compare {a} and {b} on")
     answers = [ask(store, each, models, validation_only=dataset is None) for each in datasets]
     rights = [right for each in answers if (right := each.right()) is not None]
     right = np.concatenate(rights, axis=1) if rights else None
