@@ -99,5 +99,5 @@ def recipe_for(preset: Preset, rows: int) -> Recipe:
     budget = PRESETS[preset]
     epochs = min(max(budget.images // max(rows, 1), budget.epochs_min), budget.recipe.epochs)
     batch = min(budget.recipe.batch, max(rows // STEPS_PER_EPOCH_MIN, BATCH_MIN))
-    # Half the run: one-cycle learns most while the rate falls, so an early plateau says little.
-    return replace(budget.recipe, epochs=epochs, batch=batch, patience_epochs=max(epochs // 2, 5))
+    # Most of the run: one-cycle learns most while the rate falls and distortions calm, so a plateau before says little.
+    return replace(budget.recipe, epochs=epochs, batch=batch, patience_epochs=max(3 * epochs // 4, 5))
