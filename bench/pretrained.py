@@ -6,6 +6,7 @@ Leaves checkpoints out, names the version pretrained-<8 hex of its request>, and
 the version that is there now was made stands on its card.
 """
 
+import gzip
 import json
 import shutil
 import sys
@@ -17,12 +18,13 @@ from machine import say
 from digitrec.store import catalog
 from digitrec.store.layout import MANIFEST, Store, model_folder
 from digitrec.store.manifest import Manifest, canonical, describe, read_checked
-from digitrec.store.pretrained import BUNDLE
+from digitrec.store.pretrained import BUNDLE, PACKED
 from digitrec.training.card import markdown
 from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE
 
 LEFT_OUT = ("checkpoints/", "metrics.csv")
 BYTES_MAX = 10_000_000
+PACKED_FROM = 1_000_000
 
 
 def bundle(store: Store, version: str, target: Path) -> Manifest:
@@ -40,9 +42,17 @@ def bundle(store: Store, version: str, target: Path) -> Manifest:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(renamed(inside, read_checked(store, file), name, read_checked(store, sealed.file(CARD))))
             files.append(replace(describe(made, f"{target.name}/{inside}"), path=f"{folder}/{inside}"))
+            if path.stat().st_size > PACKED_FROM:
+                pack(path)
     manifest = Manifest("model", name, sealed.asked, tuple(files), facts=sealed.facts)
     (target / MANIFEST).write_bytes(manifest.to_bytes())
     return manifest
+
+
+def pack(path: Path) -> None:
+    """The same bytes each time: no name and no time in the header."""
+    path.with_name(path.name + PACKED).write_bytes(gzip.compress(path.read_bytes(), compresslevel=9, mtime=0))
+    path.unlink()
 
 
 def renamed(inside: str, data: bytes, name: str, card: bytes) -> bytes:

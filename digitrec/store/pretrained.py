@@ -3,6 +3,7 @@
 So scoring works on a fresh machine before anything was trained. `bench/pretrained.py` makes it.
 """
 
+import gzip
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ from digitrec.store.layout import MANIFEST, Store, manifest_path, model_folder, 
 from digitrec.store.manifest import parse_manifest
 
 BUNDLE = Path(__file__).parents[1] / "pretrained"
-"""A whole model version as it lies in a store, without checkpoints; its manifest's paths are those it will have."""
+"""A whole model version as it lies in a store, without checkpoints; its manifest's paths are those it will have.
+
+What is large is packed, `NAME.gz`: a package is copied more often than a model is put into a store."""
+PACKED = ".gz"
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,14 @@ def put_in(store: Store, version: str) -> None:
         make_folder(store, parent(staged))
         with storage_errors("write"):
             shutil.copytree(BUNDLE, store.full(staged))
+            unpack(Path(store.full(staged)))
         settle_folder(store, staged, model_folder(version))
     finally:
         remove_folder(store, staged)
+
+
+def unpack(folder: Path) -> None:
+    """Replace each packed file by what it holds. The manifest's digests are of that."""
+    for packed in folder.rglob(f"*{PACKED}"):
+        packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+        packed.unlink()
