@@ -1,7 +1,7 @@
 """Which recipe is best on MNIST's 60,000, and how good a preset is on digits that nobody looked at.
 
     python bench/accuracy.py compare [--epochs 60] [--seeds 1] [--variants base,calm] [--jobs 2]
-    python bench/accuracy.py exam [--preset default] [--seeds 3]
+    python bench/accuracy.py exam [--preset default] [--seeds 3] [--threads 2]
 
 By the hash that splits validation rows from the others, rows fall into three parts. Those of the first sixth, about
 10,000, are for development: `compare` trains variants of `default` on all other rows, each in a process on a core, and
@@ -142,7 +142,7 @@ def exam(asked: argparse.Namespace) -> dict[str, object]:
     """Train the preset as users do, once a seed, and judge it on 5,000 digits that were left out."""
     with tempfile.TemporaryDirectory(prefix="digitrec-bench-") as folder:
         seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
-        found = [sit(Path(folder), asked.preset, seed) for seed in seeds]
+        found = [sit(Path(folder), asked.preset, seed, asked.threads) for seed in seeds]
     errors, rows = sum(entry["errors"] for entry in found), sum(entry["rows"] for entry in found)  # type: ignore[misc]
     low, high = wilson(rows - errors, rows)
     mean = statistics.mean(entry["accuracy"] for entry in found)  # type: ignore[misc]
@@ -150,13 +150,14 @@ def exam(asked: argparse.Namespace) -> dict[str, object]:
     return {"mean": mean, "interval95": [low, high], "exams": found}
 
 
-def sit(folder: Path, preset: str, seed: int) -> dict[str, object]:
+def sit(folder: Path, preset: str, seed: int, threads: int | None) -> dict[str, object]:
     """One training and its exam."""
     store = Store.at(folder / f"store-{seed}")
     for name, path in zip(("mnist", "exam"), without_fold(folder, seed), strict=True):
         ingest(store, [str(path)], IngestOptions(dataset=name))
     began = time.perf_counter()
-    report = train(store, TrainOptions(dataset=("mnist",), preset=preset, seed=seed, promote=False))  # type: ignore[arg-type]
+    options = TrainOptions(dataset=("mnist",), preset=preset, seed=seed, promote=False)  # type: ignore[arg-type]
+    report = train(store, options, threads=threads)
     seconds = time.perf_counter() - began
     unseen = evaluate(store, report.version, "exam").unseen
     assert unseen is not None
@@ -196,6 +197,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--variants", default="")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="cores of each exam's training (default: all)")
     parser.add_argument("--store", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.what == "candidate":
