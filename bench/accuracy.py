@@ -48,7 +48,7 @@ DEFAULT = recipe_for("default", 60_000)
 FIELD = DEFAULT.distortion
 VARIANTS: dict[str, Recipe] = {
     "base": DEFAULT,
-    "three-layers": replace(DEFAULT, hidden=(800, 800, 800)),
+    "two-layers": replace(DEFAULT, hidden=(1024, 1024)),
     "wide-then-narrow": replace(DEFAULT, hidden=(1400, 600)),
     "smoothed": replace(DEFAULT, label_smoothing=0.1),
     "not-smoothed": replace(DEFAULT, label_smoothing=0.0),
@@ -58,7 +58,7 @@ VARIANTS: dict[str, Recipe] = {
     "stronger": replace(
         DEFAULT, distortion=replace(FIELD, rotation_deg=16.0, scale=0.16, shear=0.16, shift_px=2.0, elastic_px=1.1)
     ),
-    "shifted-less": replace(DEFAULT, distortion=replace(FIELD, shift_px=0.5)),
+    "shifted-more": replace(DEFAULT, distortion=replace(FIELD, shift_px=1.6)),
     "coarser-field": replace(DEFAULT, distortion=replace(FIELD, grid=5, elastic_px=1.1)),
     "never-calm": replace(DEFAULT, distortion=replace(FIELD, calm=0.0, end=1.0)),
     "undistorted": replace(DEFAULT, distortion=Distortion(0, 0, 0, 0, 0)),
