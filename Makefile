@@ -38,6 +38,8 @@ check: $(SETUP)
 
 bench: $(RIVALS)
 	$(BIN)/python bench/ingest.py
+	$(BIN)/python bench/training.py
+	$(BIN)/python bench/scoring.py
 
 $(RIVALS): $(SETUP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
