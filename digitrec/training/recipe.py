@@ -14,7 +14,7 @@ STEPS_PER_EPOCH_MIN = 28
 BATCH_MIN = 16
 
 
-PARALLEL_FROM = 400_000_000
+PARALLEL_FROM = 150_000_000
 """Multiply-adds of one forward pass from which a second core pays. Below, threads wait for one another more than they
 work, and on a busy machine ten times as long: torch's threads spin at every barrier until the last one has its turn."""
 
