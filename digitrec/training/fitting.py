@@ -96,6 +96,18 @@ class Recorder(Callback):
         self.history = [Epoch(**epoch) for epoch in state_dict["history"]]
 
 
+class Patience(EarlyStopping):
+    """Early stopping that holds over a kill.
+
+    The last checkpoint is written before training ends; from there Lightning, which keeps the count but not the
+    decision, would go on for an epoch that a training left alone never had.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
 def fit(store: Store, folder: str, logs: str, recipe: Recipe, seed: int, split: Split, progress: Progress) -> Fitted:
     """Train to the end, from the newest good checkpoint in `folder` (store-relative, as is `logs`) if there is one.
 
@@ -128,7 +140,7 @@ def loggers(folder: str) -> list[Logger]:
 
 
 def make_trainer(store: Store, checkpoints: str, recipe: Recipe, recorder: Recorder, loggers: list[Logger]) -> Trainer:
-    patience = EarlyStopping(MONITOR, patience=recipe.patience_epochs, check_on_train_epoch_end=True)
+    patience = Patience(MONITOR, patience=recipe.patience_epochs, check_on_train_epoch_end=True)
     return Trainer(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
         devices=1,

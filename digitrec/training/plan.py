@@ -44,11 +44,18 @@ class Plan:
 
     @classmethod
     def from_asked(cls, asked: dict[str, Any]) -> "Plan":
-        """Rebuild a plan. Raises `UsageError` if it was made for another split of the rows."""
-        if asked["split"] != SPLIT:
-            raise UsageError("this training was begun by another digitrec, with another validation split: train anew")
-        datasets = tuple((entry["name"], entry["digest"]) for entry in asked["datasets"])
-        return cls(asked["preset"], asked["seed"], datasets, Recipe.from_json(asked["recipe"]))
+        """Rebuild a plan. Raises `UsageError` if it does not come out as it was: another digitrec's numbers, completed
+        or cut to ours, would be another training, under another name."""
+        try:
+            datasets = tuple((entry["name"], entry["digest"]) for entry in asked["datasets"])
+            plan = cls(asked["preset"], asked["seed"], datasets, Recipe.from_json(asked["recipe"]))
+            if plan.asked == asked:
+                return plan
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise UsageError(
+            "this training was begun by another digitrec, with another recipe or validation split: train anew"
+        )
 
 
 def make_plan(preset: Preset, seed: int, datasets: Sequence[Manifest]) -> Plan:

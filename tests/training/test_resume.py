@@ -1,21 +1,28 @@
 """A training that is killed or interrupted goes on, and ends as if nothing had happened."""
 
+import copy
+import json
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from digitrec.errors import Corrupt, Interrupted, NoInput
+from digitrec.errors import Corrupt, Interrupted, NoInput, UsageError
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
+from digitrec.store.commit import put_if_absent
 from digitrec.store.layout import Store, training_folder
+from digitrec.training import plan, run
+from digitrec.training.plan import asked_datasets, make_plan
 from digitrec.training.run import TrainReport
-from tests.training.conftest import contents, publish_rows, train
+from tests.training.conftest import TINY, contents, publish_rows, train
 
 QUICK = TrainOptions(preset="quick")
 Digits = tuple[np.ndarray, np.ndarray]
@@ -139,6 +146,49 @@ def test_resuming_what_is_done_or_unknown(new_store: Callable[[str], Store]) -> 
         train(store, TrainOptions(resume="quick-00000000"))
     assert not train(store, TrainOptions(resume=version)).already
     assert train(store, TrainOptions(resume=version)).already
+
+
+def killed(*_: object) -> None:
+    raise Interrupted("killed")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda asked: asked["recipe"].pop("label_smoothing"),
+        lambda asked: asked["recipe"]["distortion"].pop("grid"),
+        lambda asked: asked["recipe"].update(from_the_future=1),
+        lambda asked: asked["split"].update(salt="another"),
+        lambda asked: asked.pop("seed"),
+    ],
+)
+def test_a_training_of_another_digitrec_is_refused(
+    new_store: Callable[[str], Store], change: Callable[[dict[str, Any]], object]
+) -> None:
+    """Its numbers, completed with ours, would silently be another training under another name."""
+    store, version = new_store("store"), "quick-0123abcd"
+    asked = copy.deepcopy(make_plan("quick", 0, asked_datasets(store, QUICK)).asked)
+    change(asked)
+    put_if_absent(store, f"{training_folder(version)}/request.json", json.dumps({"asked": asked}).encode())
+    with pytest.raises(UsageError, match=r"begun by another digitrec, .*: train anew"):
+        train(store, TrainOptions(resume=version))
+    assert [path.name for path in Path(store.full("_training")).iterdir()] == [version]
+
+
+def test_killed_after_it_stopped_early(new_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of patience, but not yet sealed: the next run seals the same, without one epoch more."""
+    impatient = replace(TINY.recipe, epochs=40, patience_epochs=1)
+    monkeypatch.setattr(plan, "recipe_for", lambda preset, rows: impatient)
+    store, undisturbed = new_store("killed"), new_store("left-alone")
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "seal", killed)
+        with pytest.raises(Interrupted):
+            train(store, QUICK)
+    steps: list[Step] = []
+    report = train(store, QUICK, progress=steps.append)
+    assert steps == []
+    assert report.epochs < 40
+    assert differing(contents(report.folder), contents(train(undisturbed, QUICK).folder)) == set()
 
 
 def test_a_damaged_request_is_named(new_store: Callable[[str], Store]) -> None:
