@@ -4,14 +4,13 @@ So scoring works on a fresh machine before anything was trained. `bench/pretrain
 """
 
 import gzip
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from digitrec.errors import NoInput, TryAgain, storage_errors
 from digitrec.store.aliases import champion, promote
 from digitrec.store.commit import make_folder, remove_folder, settle_folder
-from digitrec.store.layout import MANIFEST, Store, manifest_path, model_folder, parent, staging_folder
+from digitrec.store.layout import MANIFEST, Store, manifest_path, model_folder, staging_folder
 from digitrec.store.manifest import parse_manifest
 
 BUNDLE = Path(__file__).parents[1] / "pretrained"
@@ -54,17 +53,22 @@ def put_in(store: Store, version: str) -> None:
         return
     staged = staging_folder()
     try:
-        make_folder(store, parent(staged))
+        make_folder(store, staged)
         with storage_errors("write"):
-            shutil.copytree(BUNDLE, store.full(staged))
-            unpack(Path(store.full(staged)))
+            unpack(BUNDLE, Path(store.full(staged)))
         settle_folder(store, staged, model_folder(version))
     finally:
         remove_folder(store, staged)
 
 
-def unpack(folder: Path) -> None:
-    """Replace each packed file by what it holds. The manifest's digests are of that."""
-    for packed in folder.rglob(f"*{PACKED}"):
-        packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
-        packed.unlink()
+def unpack(bundle: Path, folder: Path) -> None:
+    """Write what a bundle's files hold below a folder. The manifest's digests are of that.
+
+    Modes and times are not the package's: it may be read-only, and so old that a sweep would take its copy for debris.
+    """
+    for path in bundle.rglob("*"):
+        if path.is_file():
+            target, data = folder / path.relative_to(bundle), path.read_bytes()
+            packed = path.suffix == PACKED
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (target.with_suffix("") if packed else target).write_bytes(gzip.decompress(data) if packed else data)

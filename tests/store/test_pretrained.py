@@ -1,5 +1,7 @@
 """The model that comes along is put into a store that has no champion, once."""
 
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,6 +63,17 @@ def test_many_at_once_agree(store: Store) -> None:
     assert set(found) == {VERSION}
     assert len(aliases.history(store)) == 1
     assert not any(Path(store.full("_staging")).iterdir())
+
+
+def test_its_copy_is_new_and_writable(store: Store, bundle: Path) -> None:
+    """A package may be old and read-only; no sweep takes a copy in the making for debris, no listing calls it old."""
+    for path in (*bundle.rglob("*"), bundle):
+        os.utime(path, (0, 0))
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    began = time.time() - 1
+    folder = Path(store.full(model_folder(ruling(store).version)))
+    assert all(path.stat().st_mtime > began and path.stat().st_mode & 0o200 for path in (folder, *folder.rglob("*")))
+    assert catalog.listing(store, "model")[0].published_s > began
 
 
 def test_without_either_the_next_step_is_named(store: Store) -> None:
