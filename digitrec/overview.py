@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from digitrec.errors import storage_errors
+from digitrec.errors import Corrupt, storage_errors
 from digitrec.store import aliases, catalog
 from digitrec.store.aliases import Entry, champion
 from digitrec.store.catalog import Listed, listing
@@ -119,12 +119,21 @@ def run_line(run: dict[str, Any]) -> str:
 
 
 def show(store: Store, version: str) -> Shown:
-    """Raises `NoInput` if there is no such version, `Corrupt` if its card is damaged."""
+    """Raises `NoInput` if there is no such version, `Corrupt` if its card or the diary of a run is damaged."""
     manifest = catalog.model(store, version)
     card, page = (read_checked(store, manifest.file(name)) for name in ("card.json", "card.md"))
-    with storage_errors("read"):
-        runs = [json.loads(store.read(path)) for path in store.glob(f"{model_folder(version)}/runs/*.json")]
+    runs = [read_run(store, path) for path in store.glob(f"{model_folder(version)}/runs/*.json")]
     return Shown(json.loads(card), page.decode(), tuple(sorted(runs, key=lambda run: run["at"])))
+
+
+def read_run(store: Store, path: str) -> dict[str, Any]:
+    try:
+        with storage_errors("read"):
+            run: dict[str, Any] = json.loads(store.read(path))
+        run_line(run)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Corrupt(f"{store.full(path)} is damaged; no manifest names it: remove it") from error
+    return run
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,9 @@ def test_a_model_shows_its_card(digitrec: Command, models: list[str], tmp_path: 
     )
     told = digitrec("models", "show", models[0]).out
     assert "- 2026-01-01: 8 epochs in 9.0 s, 7 images/s, on P (threads: 2)" in told
+    (folder / "runs/b.json").write_text('{"at": ')
+    refused(digitrec("models", "show", models[0]), 74, "runs/b.json is damaged")
+    (folder / "runs/b.json").unlink()
     (folder / "card.md").write_text("# the best of all")
     refused(digitrec("models", "show", models[0]), 74, "card.md")
 
