@@ -80,9 +80,7 @@ class DigitsDataModule(LightningDataModule):
         rows = self.split.training
         if isinstance(rows, StreamedRows):
             return StreamedBatches(rows, self.batch, self.begin_epoch)
-        return Batches(
-            rows, self.batch, lambda: torch.randperm(len(rows), generator=self.begin_epoch()), full_only=True
-        )
+        return Batches(rows, self.batch, self.shuffled, full_only=True)
 
     def val_dataloader(self) -> Batches:
         rows = self.split.validation

@@ -22,7 +22,7 @@ BUFFER_ROWS = 256 * 1024
 class StreamedRows:
     """Training rows on disk. In memory are labels uint8 [n], digests uint64 [n] and a mask: ten bytes a row.
 
-    `masks[i]`, bool, tells which rows of row group `groups[i]` train; the others validate.
+    `masks[i]`, bool, tells which rows of row group `groups[i]` train.
     """
 
     store: Store
