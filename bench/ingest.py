@@ -10,8 +10,6 @@ also checks every field, hashes what it read and wrote, and syncs it to the disk
 import argparse
 import gzip
 import json
-import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -20,12 +18,11 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from machine import HERE, MNIST, here, keep, say
 
 from digitrec.contract import KAGGLE_PIXELS
 from digitrec.ingest.dialect import Layout, layout_from_header
@@ -33,9 +30,6 @@ from digitrec.ingest.pixels import PADDING, Rows, parse_block
 from digitrec.ingest.sources import fetch_sample
 from digitrec.store.reading import read_dataset
 
-HERE = Path(__file__).parent
-SOURCE = HERE.parent.parent / "shared/data/mnist/train.csv.gz"
-RESULTS = HERE / "results/ingest.json"
 PACKAGES = ("numba", "pyarrow", "polars", "duckdb", "pandas")
 INGEST = "from digitrec.cli import main; main()"
 
@@ -188,39 +182,15 @@ def table(found: dict[str, object]) -> str:
     return "\n".join([*rows, f"kernel alone, GB/s by threads: {found['kernel_gb_s']}"])
 
 
-def here() -> dict[str, object]:
-    """What the figures depend on."""
-    cpu = next(
-        (line.split(":")[1].strip() for line in read_lines("/proc/cpuinfo") if "model name" in line), platform.machine()
-    )
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
-        "load_before": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-    }
-
-
-def read_lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
-
-
-def say(words: str) -> None:
-    sys.stdout.write(words + "\n")
-    sys.stdout.flush()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rivals", default="polars,pyarrow,duckdb,pandas")
-    parser.add_argument("--source", type=Path, default=SOURCE)
+    parser.add_argument("--source", type=Path, default=MNIST)
     asked = parser.parse_args()
     names = ["digitrec", *filter(None, asked.rivals.split(","))]
-    machine = here()
+    machine = here(PACKAGES)
     with tempfile.TemporaryDirectory(prefix="digitrec-bench-") as name:
         folder = Path(name)
         compare(Contest(make_input(asked.source, 1, folder), folder), names)
@@ -228,9 +198,7 @@ def main() -> None:
         source = make_input(asked.source, asked.repeat, folder)
         found = summary(compete(Contest(source, folder), names, asked.rounds), source, asked.rounds)
     say(table(found))
-    RESULTS.parent.mkdir(exist_ok=True)
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps(kept | {str(asked.repeat): machine | found}, indent=1, sort_keys=True) + "\n")
+    keep("ingest", str(asked.repeat), machine | found)
 
 
 if __name__ == "__main__":
