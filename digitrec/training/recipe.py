@@ -12,6 +12,8 @@ from digitrec.training.augment import Distortion
 STEPS_PER_EPOCH_MIN = 28
 """Small datasets are trained in smaller batches, so that an epoch is never fewer steps than this."""
 BATCH_MIN = 16
+RAMP_EPOCHS_MAX = 6
+"""Distortions rise no longer than this: few rows, seen often, need them at full strength most of the time."""
 
 
 PARALLEL_FROM = 150_000_000
@@ -86,7 +88,7 @@ PRESETS: dict[Preset, Budget] = {
             first_cycle=3,
             peak_lr=5e-3,
             peak_at=0.15,
-            distortion=replace(CALM, ramp=0.4, calm=0.4, end=0.2),
+            distortion=replace(CALM, ramp=0.4),
         ),
     ),
     "default": Budget(15_000_000, 20, Recipe((800, 800, 800), 250, 512, label_smoothing=0.05, distortion=CALM)),
@@ -99,5 +101,7 @@ def recipe_for(preset: Preset, rows: int) -> Recipe:
     budget = PRESETS[preset]
     epochs = min(max(budget.images // max(rows, 1), budget.epochs_min), budget.recipe.epochs)
     batch = min(budget.recipe.batch, max(rows // STEPS_PER_EPOCH_MIN, BATCH_MIN))
+    distortion = replace(budget.recipe.distortion, ramp=min(budget.recipe.distortion.ramp, RAMP_EPOCHS_MAX / epochs))
     # Most of the run: one-cycle learns most while the rate falls and distortions calm, so a plateau before says little.
-    return replace(budget.recipe, epochs=epochs, batch=batch, patience_epochs=max(3 * epochs // 4, 5))
+    patience = max(3 * epochs // 4, 5)
+    return replace(budget.recipe, epochs=epochs, batch=batch, patience_epochs=patience, distortion=distortion)
