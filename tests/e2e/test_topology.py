@@ -167,6 +167,7 @@ def test_a_night_outlives_the_server_and_its_database(
     tomorrow(topology, ready, landed)
 
 
+@pytest.mark.soak
 def test_a_killed_worker_crashes_the_night_and_the_next_one_mends_it(
     topology: Topology, ready: Store, landed: int
 ) -> None:
