@@ -5,7 +5,7 @@
 
 By the hash that splits validation rows from the others, rows fall into three parts. Those of the first sixth, about
 10,000, are for development: `compare` trains variants of `default` on all other rows, each in a process on a core, and
-judges them there. The next quarter is for exams, of which no recipe was chosen by: `exam` leaves 5,000 of them, another
+judges them there. The others are for exams, by which no recipe was chosen: `exam` leaves 5,000 of them, another
 5,000 for each seed, out of a CSV, and uses digitrec as it is: ingest, `train --preset`, `models evaluate`. The test
 digits are in neither. Writes bench/results/accuracy.json.
 """
@@ -41,7 +41,7 @@ from digitrec.training.run import train
 from digitrec.training.split import Split
 
 DEVELOPMENT = (0.0, 1 / 6)
-EXAM_FROM, EXAM_SHARE = 1 / 6, 1 / 12
+EXAM_FROM, EXAM_SHARE, EXAMS = 1 / 6, 1 / 12, 10
 PACKAGES = ("torch", "pytorch-lightning", "numpy")
 
 DEFAULT = recipe_for("default", 60_000)
@@ -175,11 +175,11 @@ def sit(folder: Path, preset: str, seed: int, threads: int | None) -> dict[str, 
 
 
 def without_fold(folder: Path, seed: int) -> tuple[Path, Path]:
-    """Two CSVs: all digits but a seed's fold (of three), and the fold."""
+    """Two CSVs: all digits but a seed's fold (of ten), and the fold."""
     with gzip.open(MNIST, "rt", newline="") as file:
         header, *lines = csv.reader(file)
     images = np.array([line[1:] for line in lines], dtype=np.uint8)
-    place = (row_digests(images) / 2**64 - EXAM_FROM) / EXAM_SHARE - seed % 3
+    place = (row_digests(images) / 2**64 - EXAM_FROM) / EXAM_SHARE - seed % EXAMS
     fold = (place >= 0) & (place < 1)
     paths = folder / f"mnist-{seed}.csv", folder / f"exam-{seed}.csv"
     for path, chosen in zip(paths, (~fold, fold), strict=True):

@@ -91,7 +91,7 @@ PRESETS: dict[Preset, Budget] = {
             distortion=replace(CALM, ramp=0.4),
         ),
     ),
-    "default": Budget(15_000_000, 20, Recipe((800, 800, 800), 250, 512, label_smoothing=0.05, distortion=CALM)),
+    "default": Budget(30_000_000, 20, Recipe((800, 800, 800), 500, 512, label_smoothing=0.05, distortion=CALM)),
     "best": Budget(60_000_000, 60, Recipe((800, 800, 800), 1000, 512, label_smoothing=0.05, distortion=CALM)),
 }
 
