@@ -72,6 +72,10 @@ class Misconfigured(DigitrecError):
     exit_code = 78
 
 
+class NewerFormat(Misconfigured):
+    """A newer digitrec wrote this: the rest of the store may be well."""
+
+
 class Interrupted(DigitrecError):
     exit_code = 130
 

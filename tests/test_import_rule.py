@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.ingest.sources import fetch_sample
+
 ROOT = Path(__file__).parents[1]
 HEAVY = ("prefect", "pytorch_lightning", "torch", "distributed", "pandas")
 STAGES = ("digitrec.ingest", "digitrec.training", "digitrec.scoring")
@@ -65,6 +67,18 @@ def test_the_package_itself_is_light() -> None:
     code = "import digitrec, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {*HEAVY, "numpy", "pyarrow"}
+
+
+@pytest.mark.parametrize("command", ["ingest", "score"])
+def test_no_command_waits_for_pandas(command: str, tmp_path: Path) -> None:
+    """pyarrow imports it for the simplest conversion: a quarter of a second of every process that works on digits."""
+    csv = fetch_sample(tmp_path)[1]
+    code = (
+        f"import sys; sys.argv = ['digitrec', {command!r}, {str(csv)!r}, '--store', {str(tmp_path / 'store')!r}]\n"
+        "from digitrec.cli import main\ntry: main()\nfinally: print('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_public_names_resolve() -> None:

@@ -20,7 +20,7 @@ from digitrec.errors import (
     AlreadyPublished,
     BadData,
     Corrupt,
-    Misconfigured,
+    NewerFormat,
     NoInput,
     StorageFailed,
     TryAgain,
@@ -33,7 +33,7 @@ from digitrec.options import IngestOptions
 from digitrec.progress import Progress, Step, silent
 from digitrec.store.commit import put_if_absent, write_replacing
 from digitrec.store.layout import Store, landed_path
-from digitrec.store.manifest import Json, canonical
+from digitrec.store.manifest import Json, canonical, check_format
 
 LANDING = "landing"
 CACHE = "landed/cache.json"
@@ -114,7 +114,7 @@ def ingest_landing(
     for file, digest in with_digests(store, files, night):
         try:
             entry = read_entry(store, digest)
-        except (StorageFailed, Misconfigured) as error:
+        except (StorageFailed, NewerFormat) as error:
             night.refuse(file.path, str(error))
             continue
         if entry is None or (retry_refused and "refused" in entry):
@@ -198,7 +198,7 @@ def read_cache(store: Store) -> dict[str, list[Json]]:
 
 def read_entry(store: Store, digest: str) -> dict[str, str] | None:
     """What became of a content: `{"dataset": name}`, `{"refused": reason}`, or None. Raises `Corrupt`,
-    `StorageFailed` if it cannot be read, `Misconfigured` if a newer digitrec wrote it."""
+    `StorageFailed` if it cannot be read, `NewerFormat` if a newer digitrec wrote it."""
     path = Path(store.full(landed_path(digest)))
     with storage_errors("read"):
         try:
@@ -210,8 +210,7 @@ def read_entry(store: Store, digest: str) -> dict[str, str] | None:
         found_format = int(entry["format"])
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt(f"{path} is damaged; remove it, and its file is looked at again") from error
-    if found_format > FORMAT:
-        raise Misconfigured(f"{path} has format {found_format}; this digitrec reads up to {FORMAT}: upgrade it")
+    check_format(found_format, path)
     return {str(name): str(value) for name, value in entry.items()}
 
 
@@ -260,7 +259,7 @@ def take_one(
         report = ingest(store, [in_landing(store, file)], IngestOptions(), threads=threads, progress=progress)
     except (TryAgain, NoInput):
         return None
-    except (Unreadable, Corrupt) as error:
+    except (Unreadable, Corrupt, NewerFormat) as error:
         return Refused(file.path, str(error))
     except (BadData, AlreadyPublished) as error:
         remember(store, digest, {"refused": str(error)})

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from digitrec.contract import REJECTS_SCHEMA
-from digitrec.errors import BadData
+from digitrec.errors import BadData, storage_errors
 
 TEXT_MAX_BYTES = 200
 FREE_REJECTS = 3
@@ -77,9 +77,10 @@ class RejectsFile:
         self.counts: Counter[str] = Counter()
         self.first: list[Reject] = []
         self._batch: list[Reject] = []
-        self._writer = pq.ParquetWriter(
-            path, REJECTS_SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True
-        )
+        with storage_errors("write"):
+            self._writer = pq.ParquetWriter(
+                path, REJECTS_SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True
+            )
 
     @property
     def total(self) -> int:
@@ -95,9 +96,10 @@ class RejectsFile:
                 self._flush()
 
     def close(self) -> None:
-        if self._batch or not self.counts:
+        if self._batch:
             self._flush()
-        self._writer.close()
+        with storage_errors("write"):
+            self._writer.close()
 
     def abandon(self) -> None:
         """Close the file whatever it holds; it will be removed."""
@@ -105,9 +107,10 @@ class RejectsFile:
             self._writer.close()
 
     def _flush(self) -> None:
-        columns = zip(*map(astuple, self._batch), strict=True) if self._batch else ([] for _ in REJECTS_SCHEMA)
+        columns = zip(*map(astuple, self._batch), strict=True)
         arrays = [pa.array(list(column), field.type) for column, field in zip(columns, REJECTS_SCHEMA, strict=True)]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=REJECTS_SCHEMA))
+        with storage_errors("write"):
+            self._writer.write_table(pa.Table.from_arrays(arrays, schema=REJECTS_SCHEMA))
         self._batch.clear()
 
 

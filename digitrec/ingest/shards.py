@@ -14,11 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitrec.contract import PIXELS, ROW_GROUP_ROWS, SHARD_ROWS, ids_digest, shard_schema
+from digitrec.contract import PIXELS, ROW_GROUP_ROWS, SHARD_ROWS, arrow, ids_digest, shard_schema
 from digitrec.errors import storage_errors
 from digitrec.ingest.pixels import Rows
 from digitrec.store.commit import sha256_of, sync_file
@@ -89,14 +88,15 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 def batch_of(schema: pa.Schema, rows: Rows, keys: Sequence[str]) -> pa.RecordBatch:
     """The rows as Arrow sees them; the kernel's memory is used as it is."""
-    columns: dict[str, np.ndarray | pa.Array | Sequence[str]] = {
-        "image_id": rows.ids,
-        "key": keys,
-        "label": rows.labels,
+    columns: dict[str, pa.Array] = {
+        "image_id": arrow(rows.ids),
+        "label": arrow(rows.labels),
         "image": pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(PIXELS), len(rows.ids), [None, pa.py_buffer(rows.images)]
         ),
     }
+    if "key" in schema.names:
+        columns["key"] = pa.array(keys, pa.string())
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitrec.contract import CLASSES, predictions_schema
+from digitrec.contract import CLASSES, arrow, predictions_schema
 from digitrec.errors import Corrupt, DigitrecError, storage_errors
 from digitrec.scoring.engine import load_engine
 from digitrec.scoring.plan import Partition
@@ -126,20 +126,12 @@ def read_groups(work: Work, partition: Partition) -> Iterator[pa.Table]:
             yield rows
 
 
-# NumPy and Arrow meet by their buffers here: pyarrow's own conversions import pandas, a quarter of a second a process.
-
-
 def ids_of(rows: pa.Table) -> np.ndarray:
     """The `image_id` column as int64 [n]."""
     chunks = rows["image_id"].chunks
     return np.concatenate(
         [np.frombuffer(chunk.buffers()[1], np.int64, len(chunk), chunk.offset * 8) for chunk in chunks]
     )
-
-
-def arrow(values: np.ndarray) -> pa.Array:
-    """A contiguous array of numbers as an Arrow column of the same type, without copying."""
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
 def part_schema(work: Work) -> pa.Schema:

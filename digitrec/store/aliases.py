@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from digitrec.contract import FORMAT
-from digitrec.errors import Corrupt, Misconfigured, NoInput, TryAgain, storage_errors
+from digitrec.errors import Corrupt, NoInput, TryAgain, storage_errors
 from digitrec.store.commit import put_if_absent
 from digitrec.store.layout import Store, champion_folder, manifest_path, model_folder
-from digitrec.store.manifest import canonical
+from digitrec.store.manifest import canonical, check_format
 
 Action = Literal["promote", "rollback"]
 
@@ -104,10 +104,7 @@ def read_entry(store: Store, path: str) -> Entry:
         with storage_errors("read"):
             body = json.loads(store.read(path))
         found_format = int(body.pop("format"))
-        if found_format > FORMAT:
-            raise Misconfigured(
-                f"{store.full(path)} has format {found_format}; this digitrec reads up to {FORMAT}: upgrade it"
-            )
+        check_format(found_format, store.full(path))
         return Entry(**body)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corrupt(f"{store.full(path)} is not an entry of the champion's log, or is damaged") from error

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from digitrec.contract import FORMAT, ids_digest
-from digitrec.errors import AlreadyPublished, Corrupt, Misconfigured, NoInput, storage_errors
+from digitrec.errors import AlreadyPublished, Corrupt, NewerFormat, NoInput, storage_errors
 from digitrec.store.commit import put_if_absent, sha256_of
 from digitrec.store.layout import Store, manifest_path
 
@@ -161,11 +161,17 @@ def find_manifest(store: Store, folder: str) -> Manifest | None:
 
 def read_manifest(store: Store, folder: str) -> Manifest:
     """The manifest of a folder. Raises `NoInput` if there is none, `Corrupt` if it is damaged,
-    `Misconfigured` if a newer digitrec wrote it."""
+    `NewerFormat` if a newer digitrec wrote it."""
     manifest = find_manifest(store, folder)
     if manifest is None:
         raise NoInput(f"nothing is published at {store.full(folder)}: expected a {manifest_path('')[1:]} there")
     return manifest
+
+
+def check_format(found: int, where: str | Path) -> None:
+    """Raise `NewerFormat` if a newer digitrec wrote the JSON file `where`."""
+    if found > FORMAT:
+        raise NewerFormat(f"{where} has format {found}; this digitrec reads up to {FORMAT}: upgrade it")
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
@@ -175,8 +181,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         found_format, digest = int(body["format"]), body.pop("digest")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corrupt(f"{where} is not a manifest of digitrec, or is damaged") from error
-    if found_format > FORMAT:
-        raise Misconfigured(f"{where} has format {found_format}; this digitrec reads up to {FORMAT}: upgrade it")
+    check_format(found_format, where)
     if digest_of(body) != digest:
         raise Corrupt(f"{where} is damaged: its digest does not fit; restore it, or remove its folder and run again")
     return Manifest(

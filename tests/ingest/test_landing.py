@@ -139,13 +139,14 @@ def ledger(store: Store) -> list[Path]:
     return [path for path in Path(store.full("landed")).iterdir() if path.name != "cache.json"]
 
 
-def test_a_damaged_dataset_stops_nobody(store: Store) -> None:
-    """Its file is listed, and taken as soon as the damage is mended."""
+@pytest.mark.parametrize("unreadable", ["{", '{"format": 99, "digest": ""}'])
+def test_a_dataset_that_cannot_be_understood_stops_nobody(unreadable: str, store: Store) -> None:
+    """Damaged, or a newer digitrec's: its file is listed, and taken as soon as the dataset can be read."""
     land(store, "a.csv", csv_of())
     (dataset,) = ingest_landing(store).ingested
     manifest = Path(store.full(manifest_path(dataset.folder)))
     whole = manifest.read_bytes()
-    manifest.write_bytes(b"{")
+    manifest.write_text(unreadable)
     ledger(store)[0].unlink()
     land(store, "b.csv", csv_of(first=5))
     report = ingest_landing(store)

@@ -5,13 +5,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from digitrec.contract import REJECTS_SCHEMA, ids_digest, shard_schema
+from digitrec.contract import ids_digest, shard_schema
 from digitrec.errors import AlreadyPublished, NoInput, StorageFailed, UsageError
 from digitrec.ingest import csv, run, shards
 from digitrec.ingest.run import ingest
@@ -78,31 +77,6 @@ def test_shards_keep_the_contract(names: tuple[str, ...], tmp_path: Path, store:
             assert ids.tolist() == list(range(first_id, first_id + group.rows))
             assert (group.first_id, group.last_id, group.ids) == (ids[0], ids[-1], ids_digest(ids))
             first_id += group.rows
-
-
-def test_rejects_are_kept_with_everything_that_finds_them(tmp_path: Path, store: Store) -> None:
-    """source, line, byte_offset, column, reason, text; counted by reason in the manifest and the report."""
-    header, first, second, third = lines_of(KAGGLE, 3)
-    data = b"\r\n".join([header, first, b"1,2,\x07", second, b"x" + third[1:], b""])
-    report = ingest(store, [write(tmp_path / "a.csv", data)], NAMED)
-    manifest = manifest_of(store, "digits")
-    file = manifest.files[-1]
-    table = pq.read_table(store.full(file.path))
-    assert table.schema == REJECTS_SCHEMA
-    assert (file.rows, file.path) == (2, f"datasets/digits/rejects-{file.sha256[:12]}.parquet")
-    one, two = table.to_pylist()
-    assert one == {
-        "source": "a.csv",
-        "line": 3,
-        "byte_offset": data.index(b"1,2,\x07"),
-        "column": None,
-        "reason": "column_count",
-        "text": "3 columns: 1,2,\\x07",
-    }
-    assert (two["line"], two["column"], two["reason"]) == (5, "label", "not_an_integer")
-    assert len(str(two["text"]).encode()) == 200
-    assert report.reasons == manifest.facts["rejects"] == {"column_count": 1, "not_an_integer": 1}
-    assert "  1 column_count" in report.lines()
 
 
 def test_ids_count_data_lines_over_all_sources_rejects_too(tmp_path: Path, store: Store) -> None:
@@ -293,13 +267,3 @@ def test_progress_tells_bytes_rows_and_rejects(tmp_path: Path, store: Store) -> 
     facts = dict(steps[-1].facts)
     assert float(facts.pop("MB/s").replace(",", "")) >= 0
     assert facts == {"rows": "40", "rejects": "0"}
-
-
-def test_many_rejects_do_not_grow_in_memory(tmp_path: Path, store: Store) -> None:
-    """20,000 refused rows: all kept, in order, in several batches."""
-    header, row = lines_of(KAGGLE, 1)
-    data = b"\n".join([header, row, *[b"%d" % number for number in range(20_000)], b""])
-    report = ingest(store, [write(tmp_path / "a.csv", data)], IngestOptions(dataset="bad", max_rejects=1))
-    table = pq.read_table(store.full(manifest_of(store, "bad").files[-1].path))
-    assert report.rejects == table.num_rows == 20_000
-    assert (np.diff(table["line"].to_numpy()) == 1).all()
