@@ -25,8 +25,8 @@ GRID_PIXELS: Final = tuple(f"{row}x{column}" for row in range(1, SIDE + 1) for c
 OPENML_PIXELS: Final = tuple(f"pixel{i}" for i in range(1, PIXELS + 1))
 OPENML_LABEL_COLUMN: Final = "class"
 
-ROW_GROUP_ROWS: Final = 32 * 1024
-SHARD_ROWS: Final = 4 * ROW_GROUP_ROWS
+ROW_GROUP_ROWS: Final = 16 * 1024
+SHARD_ROWS: Final = 8 * ROW_GROUP_ROWS
 
 UNSURE_BELOW: Final = 0.9
 """A prediction whose confidence lies below this is *unsure*, unless an option says otherwise."""

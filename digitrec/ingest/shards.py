@@ -24,8 +24,10 @@ from digitrec.store.commit import sha256_of, sync_file
 from digitrec.store.manifest import RowGroup
 
 GROUPS_PER_SHARD = SHARD_ROWS // ROW_GROUP_ROWS
+CORES_PER_SHARD = 2
+"""To read, hash and parse what a shard's thread encodes takes as long as to encode it."""
 SHARDS_AT_ONCE_MAX = 4
-"""More would take memory for row groups (26 MB each) that one parsing thread cannot fill anyway."""
+"""More would take memory for row groups (13 MB each) that one parsing thread cannot fill anyway."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class ShardWriter:
         self.rows = 0
         self._folder, self._keyed = Path(folder), keyed
         self._schema = shard_schema(labelled=labelled, keyed=keyed)
-        shards = min(threads, SHARDS_AT_ONCE_MAX)
+        shards = min(max(threads // CORES_PER_SHARD, 1), SHARDS_AT_ONCE_MAX)
         self._threads = [ThreadPoolExecutor(1, "digitrec-shard") for _ in range(shards)]
         # The last shard's thread has work as soon as those before it have all their row groups.
         self._free: queue.SimpleQueue[Rows | None] = queue.SimpleQueue()

@@ -96,7 +96,7 @@ def test_ids_count_data_lines_over_all_sources_rejects_too(tmp_path: Path, store
 @pytest.mark.usefixtures("small_shards")
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    threads=st.integers(1, 5),
+    threads=st.integers(1, 8),
     block=st.sampled_from([2_000, 9_999, 70_000, 1 << 22]),
     name=st.sampled_from(["", ".gz", ".zst"]),
 )
