@@ -3,12 +3,16 @@
 import errno
 import json
 import logging
+import re
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
 
 from digitrec import errors
 from digitrec.options import TrainOptions
@@ -163,6 +167,16 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
     assert [record.getMessage() for record in caplog.records] == [
         "ingest: 50 bytes (42%) rejects 0", "ingest: 100 bytes (83%) rejects 0",
     ]  # fmt: skip
+
+
+def test_a_terminal_shows_one_live_line_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The share done, the time left, and the stage's own facts, such as rows/s and the share of unsure rows."""
+    screen = StringIO()
+    monkeypatch.setattr("digitrec.terminal.CONSOLE", Console(file=screen, force_terminal=True, width=120))
+    with progress_shown() as show:
+        show(Step("score", 250_000, 1_000_000, "rows", {"rows/s": "125,000", "unsure": "1.2%"}))
+    line = Text.from_ansi(screen.getvalue()).plain
+    assert re.search(r"score .* 25% (-|\d)+:..(:..)? rows/s 125,000, unsure 1\.2%", line)
 
 
 def test_progress_can_be_shown_anywhere() -> None:

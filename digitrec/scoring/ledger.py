@@ -4,9 +4,9 @@ import logging
 import platform
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from digitrec.contract import FORMAT
 from digitrec.errors import DigitrecError
 from digitrec.progress import Progress, Step
 from digitrec.scoring.cluster import installed_versions
+from digitrec.scoring.cost import LONG_S, RunCost, cost_of
 from digitrec.scoring.job import RUNS, Job, find_published, publish_job, tidy
-from digitrec.scoring.partition import Outcome, peak_bytes
+from digitrec.scoring.partition import Outcome
 from digitrec.scoring.plan import partitions
 from digitrec.scoring.receipts import Cost, Receipt, find_receipt, receipt_path
 from digitrec.scoring.submission import SUBMISSION
@@ -61,13 +62,14 @@ class Failure:
 
 @dataclass
 class Account:
-    """What one job has so far. `resumed`: partitions that an earlier run had finished."""
+    """What one job has so far. `computed`: rows of this run; `resumed`: partitions that an earlier one had finished."""
 
     job: Job
     began: float = field(default_factory=time.monotonic)
     receipts: dict[int, Receipt] = field(default_factory=dict)
     costs: list[Cost] = field(default_factory=list)
     rows: int = 0
+    computed: int = 0
     resumed: int = 0
 
     def keep(self, receipt: Receipt, cost: Cost | None) -> None:
@@ -75,6 +77,7 @@ class Account:
         self.rows += receipt.file.rows
         if cost:
             self.costs.append(cost)
+            self.computed += receipt.file.rows
         else:
             self.resumed += 1
 
@@ -82,8 +85,25 @@ class Account:
         return [self.receipts[index] for index in sorted(self.receipts)]
 
 
+@dataclass(frozen=True)
+class Crew:
+    """Who computes: so many workers at a time, and what they could do at best (`cost.cost_of`), measured when asked."""
+
+    workers: int = 1
+    ceiling: Callable[[], float | None] = lambda: None
+
+    def cost(self, costs: list[Cost], rows: int, seconds: float) -> RunCost | None:
+        """What was computed; None if nothing was."""
+        if not costs:
+            return None
+        return cost_of(costs, rows, seconds, self.workers, self.ceiling() if seconds >= LONG_S else None)
+
+
 class Ledger:
-    """Every job is open until it is in `scored` or `failures`. `done`, `total`: rows, over the jobs of this run."""
+    """Every job is open until it is in `scored` or `failures`.
+
+    `done`, `total`: rows, over the jobs of this run; `computed`, `costs`: of what no earlier run had finished.
+    """
 
     def __init__(self, jobs: Iterable[Job], partition_rows: int, progress: Progress) -> None:
         self.partition_rows = partition_rows
@@ -95,8 +115,9 @@ class Ledger:
             self.enter(job)
         self.began = time.monotonic()
         self.total = sum(account.job.rows for account in self.open.values())
-        self.done = 0
-        self.unsure = 0
+        self.done = self.computed = self.unsure = 0
+        self.costs: list[Cost] = []
+        self.crew = Crew()
 
     def enter(self, job: Job) -> None:
         """Open an account, unless the work was done before, or something else stands in its place."""
@@ -112,6 +133,7 @@ class Ledger:
 
     def tasks(self) -> Iterator[Task]:
         """What is still to be computed, lazily; receipts of earlier runs are taken as they are met."""
+        self.began = time.monotonic()
         for account in list(self.open.values()):
             try:
                 yield from self.tasks_of(account)
@@ -120,6 +142,7 @@ class Ledger:
 
     def tasks_of(self, account: Account) -> Iterator[Task]:
         job = account.job
+        account.began = time.monotonic()
         for partition in partitions(job.dataset, self.partition_rows):
             if job.work.folder not in self.open:
                 return
@@ -144,6 +167,9 @@ class Ledger:
         account.keep(receipt, cost)
         self.done += receipt.file.rows
         self.unsure += receipt.unsure
+        if cost:
+            self.costs.append(cost)
+            self.computed += receipt.file.rows
         self.tell()
         if account.rows == account.job.rows:
             self.publish(account)
@@ -165,7 +191,7 @@ class Ledger:
         tidy(job, manifest)
         seconds = time.monotonic() - account.began
         if not already:
-            note_run(account, seconds)
+            note_run(account, seconds, self.crew.cost(account.costs, account.computed, seconds))
         work = job.work
         folder = work.store.full(work.folder)
         rows, unsure, variant = manifest.rows, int(manifest.facts["unsure"]), str(job.asked["variant"])
@@ -185,28 +211,32 @@ class Ledger:
                 return
         self.failures.append(Failure(account.job.name, error))
 
+    @property
+    def seconds(self) -> float:
+        """Since the first task went out."""
+        return time.monotonic() - self.began
+
+    def cost(self) -> RunCost | None:
+        """Of all datasets together; None if nothing was computed."""
+        return self.crew.cost(self.costs, self.computed, self.seconds)
+
     def tell(self) -> None:
         """Say how far the run is."""
-        rate = self.done / max(time.monotonic() - self.began, 1e-9)
+        rate = self.computed / max(self.seconds, 1e-9)
         facts = {"rows/s": f"{rate:,.0f}", "unsure": f"{self.unsure / max(self.done, 1):.1%}"}
         self.progress(Step("score", self.done, self.total, "rows", facts))
 
 
-def note_run(account: Account, seconds: float) -> None:
+def note_run(account: Account, seconds: float, cost: RunCost | None) -> None:
     """`runs/<uuid>.json`: everything about this run that another run of the same request would not repeat."""
-    costs, rows = account.costs, account.rows
     body = {
         "format": FORMAT,
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "seconds": round(seconds, 3),
-        "rows": rows,
-        "rows_per_s": round(rows / seconds) if seconds else 0,
-        "partitions": len(account.receipts),
+        "rows": account.rows,
         "resumed_partitions": account.resumed,
-        "worker_seconds": round(sum(cost.seconds for cost in costs), 3),
-        "cpu_s_per_million_rows": round(sum(cost.cpu_s for cost in costs) / rows * 1e6, 3) if costs else None,
-        "peak_bytes": {"worker": max((cost.peak_bytes for cost in costs), default=0), "driver": peak_bytes()},
+        "computed": asdict(cost) if cost else None,
         "versions": installed_versions(),
     }
     path = f"{account.job.work.folder}/{RUNS}/{uuid.uuid4().hex}.json"

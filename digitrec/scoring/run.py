@@ -2,17 +2,20 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import cache
 
 from digitrec.engines import Arithmetic
 from digitrec.engines.choice import Choice, choose, processor_flags
 from digitrec.errors import DigitrecError, Interrupted, StorageFailed, storage_errors
 from digitrec.options import ScoreOptions
 from digitrec.progress import Progress, silent
-from digitrec.scoring.cluster import connect
+from digitrec.scoring.cluster import Cluster, connect
+from digitrec.scoring.cost import RunCost, multiply_adds
 from digitrec.scoring.engine import read_card
 from digitrec.scoring.job import prepare
-from digitrec.scoring.ledger import Failure, Ledger, Scored
+from digitrec.scoring.ledger import Crew, Failure, Ledger, Scored
 from digitrec.scoring.partition import score_partition
+from digitrec.scoring.peak import matrix_peak
 from digitrec.scoring.plan import PARTITION_ROWS
 from digitrec.scoring.window import STALL_S, Compute, Window
 from digitrec.settings import Settings
@@ -29,19 +32,23 @@ NAMED_FAILURES = 5
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What was scored, by which model version in which arithmetic, and what was not."""
+    """What was scored, by which model version in which arithmetic, at what cost, and what was not."""
 
     datasets: tuple[Scored, ...]
     model: str
     precision: Arithmetic
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    cost: RunCost | None = None
 
     def lines(self) -> list[str]:
         if not self.datasets and not self.failures:
             return [*self.notes, "nothing to score: every unlabelled dataset has predictions"]
-        return [*self.notes, *(line for scored in self.datasets for line in scored.lines())] + [
-            f"{failure.dataset}: FAILED: {failure.error}" for failure in self.failures
+        return [
+            *self.notes,
+            *(line for scored in self.datasets for line in scored.lines()),
+            *(self.cost.lines() if self.cost else []),
+            *(f"{failure.dataset}: FAILED: {failure.error}" for failure in self.failures),
         ]
 
     def raise_if_failed(self) -> None:
@@ -97,14 +104,17 @@ def score_all(
     ruled = Ruling(options.model) if options.model else ruling(store)
     datasets, unreadable = chosen(store, options, ruled.version)
     model = catalog.model(store, ruled.version)
-    choice = choose(options.precision, read_card(store, model), processor_flags())
+    card = read_card(store, model)
+    choice = choose(options.precision, card, processor_flags())
     jobs = (prepare(store, dataset, model, options, choice.precision) for dataset in datasets)
     ledger = Ledger(jobs, means.partition_rows, progress)
+    cost = None
     if ledger.open:  # nothing to do is no reason to start a cluster
         check_space(store, ledger.total, options)
-        compute_open(ledger, settings, means)
+        cost = compute_open(ledger, settings, means, Effort(choice.precision, multiply_adds(card)))
     scored, failures = tuple(ledger.scored), (*unreadable, *ledger.failures)
-    return ScoreReport(scored, ruled.version, choice.precision, failures, (*ruled.notes, *notes_on(choice, scored)))
+    notes = (*ruled.notes, *notes_on(choice, scored))
+    return ScoreReport(scored, ruled.version, choice.precision, failures, notes, cost)
 
 
 def notes_on(choice: Choice, scored: tuple[Scored, ...]) -> tuple[str, ...]:
@@ -112,15 +122,35 @@ def notes_on(choice: Choice, scored: tuple[Scored, ...]) -> tuple[str, ...]:
     return (f"computed in {choice.precision}: {choice.why}",) if not all(entry.already for entry in scored) else ()
 
 
-def compute_open(ledger: Ledger, settings: Settings, means: Means) -> None:
-    """Send the partitions of every open job through one cluster and one window."""
+@dataclass(frozen=True)
+class Effort:
+    """What an image costs: multiply-adds (None: not the same for all) in an arithmetic."""
+
+    precision: Arithmetic
+    multiply_adds: int | None
+
+    def crew(self, cluster: Cluster) -> Crew:
+        """The workers of a cluster, and their rows/s at matrix peak, measured once, when it is asked for."""
+
+        @cache
+        def ceiling() -> float | None:
+            peak = matrix_peak(cluster, self.precision) if self.multiply_adds else None
+            return peak / self.multiply_adds if peak and self.multiply_adds else None
+
+        return Crew(cluster.slots, ceiling)
+
+
+def compute_open(ledger: Ledger, settings: Settings, means: Means, effort: Effort) -> RunCost | None:
+    """Send the partitions of every open job through one cluster and one window; what it took."""
     estimate = sum(1 + account.job.rows // means.partition_rows for account in ledger.open.values())
     try:
         with connect(
             settings, rows=ledger.total, partitions=estimate, insecure=means.insecure, processes=means.processes
         ) as cluster:
+            ledger.crew = effort.crew(cluster)
             for task, outcome in Window(cluster, means.compute, means.stall_s).outcomes(ledger.tasks()):
                 ledger.record(task, outcome)
+            return ledger.cost()
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped with {ledger.done:,} of {ledger.total:,} rows done; they are kept, the same command goes on"

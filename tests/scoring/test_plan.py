@@ -1,12 +1,17 @@
 """The plan: which rows make a partition."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from digitrec.contract import ROW_GROUP_ROWS, SHARD_ROWS
 from digitrec.errors import Corrupt
 from digitrec.scoring.plan import PARTITION_ROWS, partitions
-from digitrec.store.manifest import File, Manifest, RowGroup
+from digitrec.store.layout import Store, dataset_folder
+from digitrec.store.manifest import File, Manifest, RowGroup, publish
 
 row_group_sizes = st.lists(st.lists(st.integers(1, 5000), max_size=8), max_size=5)
 
@@ -50,6 +55,40 @@ def test_planning_is_lazy_and_opens_no_file() -> None:
     huge = dataset_of([[PARTITION_ROWS] * 1000] * 16)
     first = next(partitions(huge))
     assert (first.index, first.rows) == (0, PARTITION_ROWS)
+
+
+PLAN = """
+import sys
+from pathlib import Path
+from digitrec.options import ScoreOptions
+from digitrec.progress import silent
+from digitrec.scoring.job import prepare
+from digitrec.scoring.ledger import Ledger
+from digitrec.scoring.plan import PARTITION_ROWS
+from digitrec.store import catalog
+from digitrec.store.layout import Store
+from digitrec.store.manifest import Manifest
+
+store = Store.at(sys.argv[1])
+job = prepare(store, catalog.dataset(store, "huge"), Manifest("model", "m", {}, ()), ScoreOptions(), "int8")
+ledger = Ledger([job], PARTITION_ROWS, silent)
+tasks = sum(1 for _ in ledger.tasks())
+status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+print(ledger.total, tasks, int(status["VmHWM"].split()[0]) * 1024)
+"""
+BILLION = 10**9
+
+
+def test_a_billion_rows_are_planned_in_200_megabytes(store: Store) -> None:
+    """From the bytes of a manifest as ingest writes it, its digests checked, to the last task of the ledger: the
+    greatest resident memory of the whole process, every import included."""
+    shards, rest = divmod(BILLION, SHARD_ROWS)
+    huge = dataset_of([[ROW_GROUP_ROWS] * (SHARD_ROWS // ROW_GROUP_ROWS)] * shards + [[rest]])
+    publish(store, dataset_folder("huge"), huge)
+    run = subprocess.run([sys.executable, "-c", PLAN, store.url], capture_output=True, text=True, check=True)
+    rows, tasks, peak = map(int, run.stdout.split())
+    assert (rows, tasks) == (BILLION, shards * SHARD_ROWS // PARTITION_ROWS + 1)
+    assert peak <= 200e6
 
 
 def test_a_manifest_that_does_not_tell_its_row_groups_is_refused() -> None:

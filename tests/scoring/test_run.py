@@ -10,7 +10,7 @@ import torch
 
 from digitrec.errors import AlreadyPublished, ComputationFailed, Corrupt, Interrupted, NoInput
 from digitrec.network import Architecture, Perceptron
-from digitrec.options import ScoreOptions
+from digitrec.options import Precision, ScoreOptions
 from digitrec.progress import Step
 from digitrec.scoring import run as room
 from digitrec.scoring.partition import Outcome, score_partition
@@ -227,8 +227,53 @@ def test_a_run_is_written_down_beside_the_manifest(ready: Store, settings: Setti
     (scored,) = score(ready, NIGHT, settings).datasets
     (path,) = Path(scored.folder, "runs").iterdir()
     run = json.loads(path.read_text())
-    assert (run["rows"], run["partitions"], run["resumed_partitions"]) == (1000, 3, 0)
-    assert run["cpu_s_per_million_rows"] > 0
+    assert (run["rows"], run["resumed_partitions"]) == (1000, 0)
+    assert (run["computed"]["rows"], run["computed"]["partitions"]) == (1000, 3)
+    assert run["computed"]["cpu_s_per_million_rows"] > 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_long_run_is_held_against_the_machine(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch, precision: Precision
+) -> None:
+    """Beyond some seconds the workers' matrix peak is measured too; report and note tell the share that was used."""
+    monkeypatch.setattr("digitrec.scoring.cost.LONG_S", 0.0)
+    monkeypatch.setattr("digitrec.scoring.ledger.LONG_S", 0.0)
+    make_model(store, agreement=1.0)
+    make_dataset(store, "night", make_images(1000))
+    report = score(store, ScoreOptions(dataset="night", precision=precision), settings)
+    (note,) = Path(report.datasets[0].folder, "runs").iterdir()
+    noted = json.loads(note.read_text())["computed"]
+    assert report.cost is not None
+    assert report.cost.share_of_peak is not None
+    assert 0 <= report.cost.share_of_peak < 1
+    assert 0 <= noted["share_of_peak"] < 1
+    assert "of the processor's matrix peak" in "\n".join(report.lines())
+
+
+def test_a_short_run_measures_no_peak(ready: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image must not wait for products that nobody asked for; nor does its report speak of speed."""
+    monkeypatch.setattr(room, "matrix_peak", broken)
+    report = score(ready, NIGHT, settings)
+    assert report.cost is not None
+    assert (report.cost.rows, report.cost.share_of_peak, report.cost.lines()) == (1000, None, [])
+    assert score(ready, NIGHT, settings).cost is None
+
+
+def test_what_was_resumed_is_not_counted_as_computed(ready: Store, settings: Settings) -> None:
+    """Speed and cost are of this run's rows; an earlier run's receipts cost nothing now."""
+
+    def press_ctrl_c(step: Step) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        score_all(ready, NIGHT, settings, Means(), press_ctrl_c)
+    report = score(ready, NIGHT, settings)
+    (note,) = Path(report.datasets[0].folder, "runs").iterdir()
+    noted = json.loads(note.read_text())
+    resumed = noted["resumed_partitions"]
+    assert resumed >= 1
+    assert (noted["computed"] or {"partitions": 0})["partitions"] == 3 - resumed
 
 
 def test_progress_counts_rows(ready: Store, settings: Settings) -> None:
