@@ -28,6 +28,10 @@ OPENML_LABEL_COLUMN: Final = "class"
 ROW_GROUP_ROWS: Final = 16 * 1024
 SHARD_ROWS: Final = 8 * ROW_GROUP_ROWS
 
+SMALL: Final = 0
+LARGE: Final = 1
+"""The nets of a cascade, as a prediction names the one that answered."""
+
 UNSURE_BELOW: Final = 0.9
 """A prediction whose confidence lies below this is *unsure*, unless an option says otherwise."""
 
@@ -56,8 +60,8 @@ REJECTS_SCHEMA: Final = pa.schema(
 uncompressed source, column (null where the whole row is meant), and the raw text, escaped, ≤ 200 bytes."""
 
 
-def predictions_schema(*, keyed: bool, probabilities: bool = False) -> pa.Schema:
-    """Columns of a part, in order."""
+def predictions_schema(*, keyed: bool, probabilities: bool = False, cascade: bool = False) -> pa.Schema:
+    """Columns of a part, in order. `net` says which net of a cascade answered: `SMALL` or `LARGE`."""
     fields = [pa.field("image_id", pa.int64(), nullable=False)]
     if keyed:
         fields.append(pa.field("key", pa.string(), nullable=False))
@@ -67,6 +71,8 @@ def predictions_schema(*, keyed: bool, probabilities: bool = False) -> pa.Schema
         pa.field("runner_up", pa.uint8(), nullable=False),
         pa.field("runner_up_confidence", pa.float32(), nullable=False),
     ]
+    if cascade:
+        fields.append(pa.field("net", pa.uint8(), nullable=False))
     if probabilities:
         fields.append(pa.field("probabilities", pa.list_(pa.float32(), CLASSES), nullable=False))
     return pa.schema(fields)

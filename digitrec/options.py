@@ -53,6 +53,9 @@ class ScoreOptions(Options):
     precision: Annotated[
         Precision, Field(description="arithmetic of the network; auto: the quickest that agrees with fp32")
     ] = "auto"
+    cascade: Annotated[
+        bool, Field(description="a small net answers what it is sure of, the large one the rest: several times faster")
+    ] = False
     probabilities: Annotated[bool, Field(description="also write the ten probabilities of each image")] = False
     rescore: Annotated[bool, Field(description="score again what only other versions have scored")] = False
     retry_refused: Annotated[bool, Field(description="look again at files of landing/ that were refused before")] = (

@@ -13,3 +13,5 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 INT8_FILE: Final = "engine-int8.onnx"
 """The large network in int8, in a model version."""
+CASCADE_FILE: Final = "cascade-int8.onnx"
+"""The small net that answers first in a cascade, in int8, in a model version that has one."""

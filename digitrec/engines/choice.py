@@ -64,6 +64,19 @@ def agreement(measured: Mapping[str, Any]) -> str:
     return f"{measured['agreement']:.3%} of {measured['images']:,} labels"
 
 
+def cascade_of(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the card of a model version says of its small net: `temperature`, `threshold` and how they were found.
+
+    Raises `Misconfigured`, with the reason, if the version has none.
+    """
+    found: Mapping[str, Any] = card.get("cascade", {"none": "it was trained by an older digitrec"})
+    if "none" in found:
+        raise Misconfigured(
+            f"model {card.get('version', '')} has no cascade: {found['none']}; score without --cascade, or train anew"
+        )
+    return found
+
+
 def processor_flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
     """What the kernel says that this processor can do; nothing where it says nothing."""
     try:

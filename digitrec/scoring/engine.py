@@ -4,25 +4,27 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from digitrec.engines import INT8_FILE, Arithmetic, Network
+from digitrec.engines import CASCADE_FILE, INT8_FILE, Arithmetic, Network
+from digitrec.engines.choice import cascade_of
 from digitrec.errors import Corrupt
-from digitrec.scoring.predict import Engine
+from digitrec.scoring.predict import Engine, Small
 from digitrec.store.layout import Store, model_folder
 from digitrec.store.manifest import Manifest, read_checked, read_manifest
 
 
 @lru_cache(maxsize=4)
-def load_engine(store: Store, version: str, digest: str, precision: Arithmetic) -> Engine:
+def load_engine(store: Store, version: str, digest: str, precision: Arithmetic, cascade: bool = False) -> Engine:
     """Load a model version, once a process, every byte checked against the manifest whose digest is given.
 
-    Raises `Corrupt`, naming the file.
+    Raises `Corrupt`, naming the file; `Misconfigured` if there is no cascade, or it cannot be run here.
     """
     manifest = read_manifest(store, model_folder(version))
     if manifest.digest != digest:
         raise Corrupt(f"the manifest of model {version} in {store.url} changed while scoring; run it again")
     card = read_card(store, manifest)
     load = in_int8 if precision == "int8" else in_floating
-    return Engine(load(store, manifest, card, precision), float(card["temperature"]))
+    small = load_small(store, manifest, card) if cascade else None
+    return Engine(load(store, manifest, card, precision), float(card["temperature"]), small)
 
 
 def read_card(store: Store, model: Manifest) -> dict[str, Any]:
@@ -39,6 +41,15 @@ def in_int8(store: Store, model: Manifest, card: dict[str, Any], precision: Arit
 
     file = model.file(INT8_FILE)
     return open_int8(read_checked(store, file), store.full(file.path))
+
+
+def load_small(store: Store, model: Manifest, card: dict[str, Any]) -> Small:
+    """In int8 whatever the large one's precision: which net answers then depends neither on batch nor on processor."""
+    from digitrec.engines.int8 import open_int8
+
+    found, file = cascade_of(card), model.file(CASCADE_FILE)
+    network = open_int8(read_checked(store, file), store.full(file.path))
+    return Small(network, float(found["temperature"]), float(found["threshold"]))
 
 
 def in_floating(store: Store, model: Manifest, card: dict[str, Any], precision: Arithmetic) -> Network:

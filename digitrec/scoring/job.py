@@ -37,6 +37,7 @@ class Job:
     def manifest(self, receipts: list[Receipt]) -> Manifest:
         """What these parts would publish; `receipts` in order. The facts are counts, the same in every run."""
         labels = [sum(receipt.labels[label] for receipt in receipts) for label in range(CLASSES)]
+        small = {"small": sum(receipt.small for receipt in receipts)} if self.work.cascade else {}
         return Manifest(
             kind="predictions",
             name=f"{self.name}/{self.asked['model']}.{self.asked['variant']}",
@@ -47,7 +48,8 @@ class Job:
                 "unsure": sum(receipt.unsure for receipt in receipts),
                 "labels": labels,
                 "keyed": self.work.keyed,
-            },
+            }
+            | small,
         )
 
 
@@ -70,6 +72,7 @@ def prepare(store: Store, dataset: Manifest, model: Manifest, options: ScoreOpti
         model=model.name,
         model_digest=model.digest,
         precision=precision,
+        cascade=options.cascade,
         probabilities=options.probabilities,
         unsure_below=options.unsure_below,
         folder=predictions_folder(dataset.name, model.name, variant),
@@ -80,7 +83,8 @@ def prepare(store: Store, dataset: Manifest, model: Manifest, options: ScoreOpti
 
 def variant_of(options: ScoreOptions, precision: Arithmetic) -> str:
     """The part of a predictions folder's name that says how they were computed."""
-    return precision + ("-probabilities" if options.probabilities else "")
+    how = {"cascade": options.cascade, "probabilities": options.probabilities}
+    return "-".join([precision, *(name for name, asked in how.items() if asked)])
 
 
 def find_published(job: Job) -> Manifest | None:

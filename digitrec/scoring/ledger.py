@@ -29,7 +29,10 @@ LOG = logging.getLogger("digitrec.scoring")
 
 @dataclass(frozen=True)
 class Scored:
-    """Published predictions of a dataset. `folder`, `submission`: full paths; `already`: not by this run."""
+    """Published predictions of a dataset. `folder`, `submission`: full paths; `already`: not by this run.
+
+    `small`: rows that the small net of a cascade answered, if there was one.
+    """
 
     dataset: str
     version: str
@@ -40,11 +43,14 @@ class Scored:
     unsure: int
     already: bool
     seconds: float
+    small: int | None = None
 
     def lines(self) -> list[str]:
         done = "already published" if self.already else f"scored in {self.seconds:.1f} s"
         share = f" ({self.unsure / self.rows:.1%})" if self.rows else ""
         counts = f"{self.rows:,} rows, {self.unsure:,} unsure{share}"
+        if self.small is not None and self.rows:
+            counts += f"; the small net answered {self.small / self.rows:.1%}"
         return [
             f"{self.dataset}: {done} with {self.version}.{self.variant}: {counts}",
             f"  predictions: {self.folder}",
@@ -194,13 +200,21 @@ class Ledger:
             note_run(account, seconds, self.crew.cost(account.costs, account.computed, seconds))
         work = job.work
         folder = work.store.full(work.folder)
-        rows, unsure, variant = manifest.rows, int(manifest.facts["unsure"]), str(job.asked["variant"])
         scored = Scored(
-            job.name, work.model, variant, folder, f"{folder}/{SUBMISSION}", rows, unsure, already, round(seconds, 3)
+            dataset=job.name,
+            version=work.model,
+            variant=str(job.asked["variant"]),
+            folder=folder,
+            submission=f"{folder}/{SUBMISSION}",
+            rows=manifest.rows,
+            unsure=int(manifest.facts["unsure"]),
+            already=already,
+            seconds=round(seconds, 3),
+            small=manifest.facts.get("small"),
         )
         self.open.pop(work.folder, None)
         self.scored.append(scored)
-        LOG.info("%s %s: %d rows", "already published:" if already else "published", folder, rows)
+        LOG.info("%s %s: %d rows", "already published:" if already else "published", folder, manifest.rows)
 
     def fail(self, account: Account, error: DigitrecError) -> None:
         """Close an account without predictions; unless another run published the same in the meantime."""

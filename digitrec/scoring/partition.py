@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitrec.contract import CLASSES, arrow, predictions_schema
+from digitrec.contract import CLASSES, SMALL, arrow, predictions_schema
 from digitrec.errors import Corrupt, DigitrecError, storage_errors
 from digitrec.scoring.engine import load_engine
 from digitrec.scoring.plan import Partition
-from digitrec.scoring.predict import Engine, Predictions, predict
+from digitrec.scoring.predict import Engine, Predictions, classify
 from digitrec.scoring.receipts import Cost, Receipt, Work, attempts_folder, leave_receipt
 from digitrec.store.commit import make_folder, settle, sha256_of
 from digitrec.store.layout import digest_name
@@ -46,7 +46,7 @@ Outcome = Done | DigitrecError
 
 def load_published(work: Work) -> Engine:
     """The model version that the work names."""
-    return load_engine(work.store, work.model, work.model_digest, work.precision)
+    return load_engine(work.store, work.model, work.model_digest, work.precision, work.cascade)
 
 
 def score_partition(work: Work, partition: Partition, load: Callable[[Work], Engine] = load_published) -> Outcome:
@@ -76,13 +76,13 @@ def make_part(work: Work, partition: Partition, engine: Engine) -> Receipt:
             write_page_checksum=True,
         ) as writer:
             for rows in read_groups(work, partition):
-                predictions = predict(engine.network, images_of(rows["image"]), temperature=engine.temperature)
+                predictions = classify(engine, images_of(rows["image"]))
                 writer.write_table(part_table(work, rows, predictions), row_group_size=max(1, rows.num_rows))
                 tally.add(predictions, work.unsure_below)
         file.flush()
         os.fsync(file.fileno())
         part = settled(work, partition, staged)
-    return Receipt(partition.index, part, tally.unsure, tuple(tally.labels.tolist()))
+    return Receipt(partition.index, part, tally.unsure, tuple(tally.labels.tolist()), tally.small)
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def ids_of(rows: pa.Table) -> np.ndarray:
 
 def part_schema(work: Work) -> pa.Schema:
     """The part's columns; whose predictions they are stands in the file's metadata."""
-    schema = predictions_schema(keyed=work.keyed, probabilities=work.probabilities)
+    schema = predictions_schema(keyed=work.keyed, probabilities=work.probabilities, cascade=work.cascade)
     return schema.with_metadata({"digitrec.dataset": work.dataset_digest, "digitrec.model": work.model_digest})
 
 
@@ -151,6 +151,8 @@ def part_table(work: Work, rows: pa.Table, predictions: Predictions) -> pa.Table
     }
     if work.keyed:
         columns["key"] = rows["key"]
+    if predictions.net is not None:
+        columns["net"] = arrow(predictions.net)
     if work.probabilities:
         columns["probabilities"] = pa.FixedSizeListArray.from_arrays(arrow(predictions.probabilities.ravel()), CLASSES)
     schema = part_schema(work)
@@ -158,15 +160,16 @@ def part_table(work: Work, rows: pa.Table, predictions: Predictions) -> pa.Table
 
 
 class Tally:
-    """Counts over a part: rows of each class (int64 [10]) and unsure ones."""
+    """Counts over a part: rows of each class (int64 [10]), unsure ones, and those that a small net answered."""
 
     def __init__(self) -> None:
         self.labels = np.zeros(CLASSES, np.int64)
-        self.unsure = 0
+        self.unsure = self.small = 0
 
     def add(self, predictions: Predictions, unsure_below: float) -> None:
         self.labels += np.bincount(predictions.label, minlength=CLASSES)
         self.unsure += int((predictions.confidence < unsure_below).sum())
+        self.small += 0 if predictions.net is None else int((predictions.net == SMALL).sum())
 
 
 def peak_bytes() -> int:

@@ -1,11 +1,12 @@
-"""Images in, predictions out. Pure: no files, no clock, no torch; the network is any function of a batch."""
+"""Images in, predictions out. Pure: no files, no clock, no torch; a network is any function of a batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from digitrec.contract import CLASSES
+from digitrec.contract import CLASSES, LARGE, SMALL
 from digitrec.engines import Network
+from digitrec.engines.confidence import powers
 from digitrec.errors import ComputationFailed
 
 BATCH = 1024
@@ -13,11 +14,21 @@ BATCH = 1024
 
 
 @dataclass(frozen=True)
-class Engine:
-    """A network ready to classify, and the temperature that calibrates it."""
+class Small:
+    """The small net of a cascade: with at least the confidence `threshold` its answer stands."""
 
     network: Network
     temperature: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network ready to classify, the temperature that calibrates it, and in a cascade the net that answers first."""
+
+    network: Network
+    temperature: float
+    small: Small | None = None
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,8 @@ class Predictions:
     """One row an image, in the images' order.
 
     `label`, `runner_up`: uint8 [n], the two likeliest classes (of equals, the smaller number comes first);
-    `probabilities`: float32 [n, 10], calibrated; `confidence`, `runner_up_confidence`: float32 [n], theirs.
+    `probabilities`: float32 [n, 10], calibrated; `confidence`, `runner_up_confidence`: float32 [n], theirs;
+    `net`: uint8 [n], which net of a cascade answered.
     """
 
     label: np.ndarray
@@ -33,6 +45,34 @@ class Predictions:
     runner_up: np.ndarray
     runner_up_confidence: np.ndarray
     probabilities: np.ndarray
+    net: np.ndarray | None = None
+
+
+COLUMNS = ("label", "confidence", "runner_up", "runner_up_confidence", "probabilities")
+"""What either net of a cascade may answer."""
+
+
+def classify(engine: Engine, images: np.ndarray) -> Predictions:
+    """Classify uint8 [n, 784] with a network, or with the two of a cascade.
+
+    Raises `ComputationFailed` if a network answers with something that is not a number.
+    """
+    if engine.small is None:
+        return predict(engine.network, images, temperature=engine.temperature)
+    found = predict(engine.small.network, images, temperature=engine.small.temperature)
+    doubtful = np.flatnonzero(found.confidence < engine.small.threshold)
+    # Gathered over the small net's batches, so that the large net's are full.
+    second = predict(engine.network, images[doubtful], temperature=engine.temperature)
+    return corrected(found, doubtful, second)
+
+
+def corrected(found: Predictions, doubtful: np.ndarray, second: Predictions) -> Predictions:
+    """What the small net found, with the rows `doubtful` (int [m]) replaced by what the large one did; in place."""
+    net = np.full(len(found.label), SMALL, np.uint8)
+    net[doubtful] = LARGE
+    for name in COLUMNS:
+        getattr(found, name)[doubtful] = getattr(second, name)
+    return replace(found, net=net)
 
 
 def predict(network: Network, images: np.ndarray, *, temperature: float = 1.0, batch: int = BATCH) -> Predictions:
@@ -45,27 +85,22 @@ def predict(network: Network, images: np.ndarray, *, temperature: float = 1.0, b
         logits[start : start + batch] = network(images[start : start + batch])
     if not np.isfinite(logits).all():
         raise ComputationFailed("the network's answer is not a number: its weights are unusable, train it again")
-    return rank(logits, softmax(logits / np.float32(temperature)))
+    return rank(logits, temperature)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float32 [n, 10] → float32 [n, 10], each row summing to 1; shifted by the maximum so that nothing overflows."""
-    classes = np.ascontiguousarray(logits.T)  # [10, n]: a quarter of the time that short rows take
-    powers = np.exp(classes - classes.max(axis=0))
-    return np.ascontiguousarray((powers / powers.sum(axis=0)).T)
-
-
-def rank(logits: np.ndarray, probabilities: np.ndarray) -> Predictions:
+def rank(logits: np.ndarray, temperature: float) -> Predictions:
     """Take the best two of each row. Logits decide, because two of them may round to one probability."""
     rows = np.arange(len(logits))
     label = logits.argmax(axis=1)
     others = logits.copy()
     others[rows, label] = -np.inf
     runner_up = others.argmax(axis=1)
+    shares = powers(logits, temperature)  # [10, n]
+    shares /= shares.sum(axis=0)
     return Predictions(
         label.astype(np.uint8),
-        probabilities[rows, label],
+        shares[label, rows],
         runner_up.astype(np.uint8),
-        probabilities[rows, runner_up],
-        probabilities,
+        shares[runner_up, rows],
+        shares.T,
     )

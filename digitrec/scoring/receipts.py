@@ -29,6 +29,7 @@ class Work:
     model: str
     model_digest: str
     precision: Arithmetic
+    cascade: bool
     probabilities: bool
     unsure_below: float
     folder: str
@@ -37,12 +38,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Receipt:
-    """One finished part. `file.row_groups` mirror the shard's; `labels` counts the rows of each of the ten classes."""
+    """One finished part. `file.row_groups` mirror the shard's; `labels` counts the rows of each of the ten classes,
+    `small` those that the small net of a cascade answered."""
 
     index: int
     file: File
     unsure: int
     labels: tuple[int, ...]
+    small: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def find_receipt(work: Work, partition: Partition) -> Receipt | None:
         body = json.loads(Path(work.store.full(receipt_path(work, partition))).read_bytes())
         if digest_of({name: body[name] for name in body if name != "digest"}) != body["digest"]:
             return None
-        receipt = Receipt(body["index"], file_from(body["file"]), body["unsure"], tuple(body["labels"]))
+        receipt = Receipt(body["index"], file_from(body["file"]), body["unsure"], tuple(body["labels"]), body["small"])
         check_file(work.store, receipt.file)
     except (OSError, ValueError, KeyError, TypeError, StorageFailed):
         return None

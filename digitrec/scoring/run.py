@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from digitrec.engines import Arithmetic
-from digitrec.engines.choice import Choice, choose, processor_flags
+from digitrec.engines.choice import Choice, cascade_of, choose, processor_flags
 from digitrec.errors import DigitrecError, Interrupted, StorageFailed, storage_errors
 from digitrec.options import ScoreOptions
 from digitrec.progress import Progress, silent
@@ -106,12 +106,15 @@ def score_all(
     model = catalog.model(store, ruled.version)
     card = read_card(store, model)
     choice = choose(options.precision, card, processor_flags())
+    if options.cascade:
+        cascade_of(card)  # refused here, not by a worker
     jobs = (prepare(store, dataset, model, options, choice.precision) for dataset in datasets)
     ledger = Ledger(jobs, means.partition_rows, progress)
     cost = None
     if ledger.open:  # nothing to do is no reason to start a cluster
         check_space(store, ledger.total, options)
-        cost = compute_open(ledger, settings, means, Effort(choice.precision, multiply_adds(card)))
+        effort = Effort(choice.precision, None if options.cascade else multiply_adds(card))
+        cost = compute_open(ledger, settings, means, effort)
     scored, failures = tuple(ledger.scored), (*unreadable, *ledger.failures)
     notes = (*ruled.notes, *notes_on(choice, scored))
     return ScoreReport(scored, ruled.version, choice.precision, failures, notes, cost)

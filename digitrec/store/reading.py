@@ -90,4 +90,5 @@ def schema_of(manifest: Manifest) -> pa.Schema:
     keyed = manifest.facts["keyed"]
     if manifest.kind == "dataset":
         return shard_schema(labelled=manifest.facts["labelled"], keyed=keyed)
-    return predictions_schema(keyed=keyed, probabilities="probabilities" in manifest.asked["variant"])
+    how = manifest.asked["variant"]
+    return predictions_schema(keyed=keyed, probabilities="probabilities" in how, cascade="cascade" in how)

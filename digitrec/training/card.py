@@ -69,7 +69,7 @@ A perceptron {layers} ({card["parameters"]:,} parameters) for 28×28 grey images
 
 {quality_page(card["metrics"], card["rows"]["validation"])}
 {calibration_page(card)}
-{training_page(card)}"""
+{cascade_page(card.get("cascade"))}{training_page(card)}"""
 
 
 def quality_page(metrics: dict[str, Any], rows: int) -> str:
@@ -105,6 +105,25 @@ Expected calibration error: {found["error_uncalibrated"]:.2%} without it, {found
 | mean confidence | right | rows |
 | --- | --- | --- |
 {bins}
+"""
+
+
+def cascade_page(found: dict[str, Any] | None) -> str:
+    """Of the small net, or why there is none; nothing where an older digitrec made the version."""
+    if found is None:
+        return ""
+    if "none" in found:
+        return f"## `score --cascade`\n\nThere is no small net: {found['none']}.\n\n"
+    layers = "-".join(str(width) for width in (PIXELS, *found["hidden"], CLASSES))
+    return f"""## `score --cascade`
+
+A small net {layers} was taught the answers of the large one. Alone it has {found["accuracy"]:.2%} of the
+validation rows right. Its answer stands where its confidence, softmax(logits / {found["temperature"]:.3f}), is at least
+{found["threshold"]:.4f}: for {found["answered"]:.1%} of {found["rows"]:,} rows that did not teach it.
+The large net answers the rest. On {found["losses"]} of these rows the small net's answer stands and is wrong where the
+large one is right: at most {found["upper_bound"]:.4%} of all answers are lost (one-sided 95 % bound; no more than
+{found["loss_max"]:.2%} may be, and what is gained elsewhere is not set off).
+
 """
 
 

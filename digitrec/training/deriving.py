@@ -39,7 +39,7 @@ def derive(network: Perceptron, images: np.ndarray) -> Derived:
     The same on one machine. Between processors the last bits of fp32 may differ, and with them an agreement by an image
     or two; bf16 is compared only where the processor has it.
     """
-    shown = sample(images)
+    shown = sample(images, COMPARED_IMAGES)
     engine = quantise(network, spread(shown, CALIBRATION_IMAGES))
     rivals: dict[Arithmetic, Network] = {"int8": open_int8(engine, INT8_FILE)}
     if BF16_FLAGS & processor_flags():
@@ -52,11 +52,11 @@ def derive(network: Perceptron, images: np.ndarray) -> Derived:
     return Derived({INT8_FILE: engine}, facts)
 
 
-def sample(images: np.ndarray) -> np.ndarray:
-    """uint8 [50,000, 784]: training images, every other one as it is (but none twice), the rest distorted."""
+def sample(images: np.ndarray, rows: int) -> np.ndarray:
+    """uint8 [rows, 784]: training images, every other one as it is (but none twice), the rest distorted."""
     generator = Generator().manual_seed(SEED)
-    plain = spread(images, min(len(images), COMPARED_IMAGES // 2))
-    others = spread(images, COMPARED_IMAGES - len(plain))
+    plain = spread(images, min(len(images), rows // 2))
+    others = spread(images, rows - len(plain))
     distorted = [rounded(torch.from_numpy(batch), generator) for batch in batches(others)]
     shown = np.concatenate([plain, *distorted])
     mixed: np.ndarray = shown[torch.randperm(len(shown), generator=generator).numpy()]
@@ -80,5 +80,10 @@ def batches(images: np.ndarray) -> Iterator[np.ndarray]:
 
 def labels(network: Network, images: np.ndarray) -> np.ndarray:
     """int64 [n]."""
-    answers: np.ndarray = np.concatenate([network(batch).argmax(axis=1) for batch in batches(images)])
-    return answers
+    found: np.ndarray = answers(network, images).argmax(axis=1)
+    return found
+
+
+def answers(network: Network, images: np.ndarray) -> np.ndarray:
+    """float32 logits [n, 10], n > 0."""
+    return np.concatenate([network(batch) for batch in batches(images)])

@@ -27,6 +27,7 @@ class Recipe:
 
     `first_cycle` epochs have a cycle of the learning rate of their own (warm restart: Loshchilov and Hutter, 2017), so
     that there is something usable after seconds. `peak_at` is the share of a cycle over which the rate rises.
+    `small_units`: hidden units of the small net that is distilled for `score --cascade`; 0: none.
     """
 
     hidden: tuple[int, ...]
@@ -40,6 +41,7 @@ class Recipe:
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
     clip_norm: float = 5.0
+    small_units: int = 0
     distortion: Distortion = field(default_factory=Distortion)
 
     @property
@@ -77,6 +79,8 @@ CALM = Distortion(shift_px=1.0, calm=0.3, end=0.3)
 """Distortions of the prototype, a smaller shift (digits come centred), and a calm end, which paid most of all:
 bench/accuracy.py."""
 
+LARGE = Recipe((800, 800, 800), 1000, 512, label_smoothing=0.05, small_units=128, distortion=CALM)
+
 PRESETS: dict[Preset, Budget] = {
     "quick": Budget(
         900_000,
@@ -91,8 +95,8 @@ PRESETS: dict[Preset, Budget] = {
             distortion=replace(CALM, ramp=0.4),
         ),
     ),
-    "default": Budget(30_000_000, 20, Recipe((800, 800, 800), 500, 512, label_smoothing=0.05, distortion=CALM)),
-    "best": Budget(60_000_000, 60, Recipe((800, 800, 800), 1000, 512, label_smoothing=0.05, distortion=CALM)),
+    "default": Budget(30_000_000, 20, replace(LARGE, epochs=500)),
+    "best": Budget(60_000_000, 60, LARGE),
 }
 
 

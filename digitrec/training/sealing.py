@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from digitrec.engines import INT8_FILE
 from digitrec.errors import storage_errors
 from digitrec.network import Perceptron, save_network
 from digitrec.store import catalog
@@ -15,6 +16,7 @@ from digitrec.store.layout import MANIFEST, Store, model_folder, staging_folder
 from digitrec.store.manifest import Manifest, canonical, describe, same_request
 from digitrec.training import plots
 from digitrec.training.card import card_of, markdown
+from digitrec.training.cascade import Large, derive_cascade
 from digitrec.training.checkpoints import BEST, LAST, checkpoint_path
 from digitrec.training.deriving import derive
 from digitrec.training.fitting import Epoch, Fitted
@@ -71,9 +73,11 @@ def contents_of(
     card = card_of(plan, datasets, split, fitted, judged.calibration, judged.quality)
     rows = split.validation
     derived = derive(fitted.network, images_of(split))
-    card["engines"] = derived.facts
+    large = Large(fitted.network, derived.files[INT8_FILE], judged.calibration.temperature)
+    cascade = derive_cascade(large, split, plan.recipe.small_units)
+    card |= {"engines": derived.facts, "cascade": cascade.facts}
     yield WEIGHTS, save_network(fitted.network)
-    yield from derived.files.items()
+    yield from (derived.files | cascade.files).items()
     yield CARD, (canonical(card, indent=1) + "\n").encode()
     yield CARD_FOR_PEOPLE, markdown(card).encode()
     yield ROWS, packed(split.training.digests)

@@ -38,12 +38,12 @@ def test_a_sealed_version_has_an_engine_and_says_how_well_it_agrees(
 def test_arithmetics_are_compared_on_plain_and_distorted_images(digits: Digits, rows: int) -> None:
     """Half of the images as they are, unless there are too few of them; the same ones each time."""
     images = digits[0][:rows]
-    shown = deriving.sample(images)
+    shown = deriving.sample(images, deriving.COMPARED_IMAGES)
     known = {image.tobytes() for image in images}
     plain = sum(image.tobytes() in known for image in shown)
     assert len(shown) == deriving.COMPARED_IMAGES
     assert plain == pytest.approx(min(rows, deriving.COMPARED_IMAGES // 2), abs=3)
-    assert np.array_equal(shown, deriving.sample(images))
+    assert np.array_equal(shown, deriving.sample(images, deriving.COMPARED_IMAGES))
 
 
 def test_deriving_twice_gives_the_same_bytes(digits: Digits) -> None:
