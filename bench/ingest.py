@@ -9,10 +9,8 @@ also checks every field, hashes what it read and wrote, and syncs it to the disk
 
 import argparse
 import gzip
-import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from machine import HERE, MNIST, here, keep, say
+from machine import DIGITREC, HERE, MNIST, Run, here, keep, say, timed
 
 from digitrec.contract import KAGGLE_PIXELS
 from digitrec.ingest.dialect import Layout, layout_from_header
@@ -31,16 +29,6 @@ from digitrec.ingest.sources import fetch_sample
 from digitrec.store.reading import read_dataset
 
 PACKAGES = ("numba", "pyarrow", "polars", "duckdb", "pandas")
-INGEST = "from digitrec.cli import main; main()"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One whole process: seconds on the wall, seconds of all cores, greatest resident memory in MB."""
-
-    seconds: float
-    cpu_seconds: float
-    rss_mb: float
 
 
 @dataclass(frozen=True)
@@ -53,17 +41,7 @@ class Contest:
     def run(self, who: str) -> Run:
         out = self.folder / "out"
         if who == "digitrec":
-            command = [
-                sys.executable,
-                "-c",
-                INGEST,
-                "ingest",
-                str(self.source),
-                "--dataset",
-                "bench",
-                "--store",
-                str(out),
-            ]
+            command = [*DIGITREC, "ingest", str(self.source), "--dataset", "bench", "--store", str(out)]
         else:
             command = [sys.executable, str(HERE / "rivals.py"), who, str(self.source), str(out)]
         return timed(command)
@@ -79,16 +57,6 @@ class Contest:
     def clear(self) -> None:
         shutil.rmtree(self.folder / "out", ignore_errors=True)
         (self.folder / "out").unlink(missing_ok=True)
-
-
-def timed(command: list[str]) -> Run:
-    """Run a process to its end and see what it used. Its words are shown if it fails."""
-    done = subprocess.run(
-        [sys.executable, str(HERE / "timed.py"), *command], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{command[:3]} failed:\n{done.stderr[-2000:]}")
-    return Run(**json.loads(done.stdout))
 
 
 def make_input(source: Path, repeat: int, folder: Path) -> Path:

@@ -1,97 +1,104 @@
-"""Speed of scoring against rivals, with the same weights on the same Parquet: images/s, warm and as whole processes.
+"""Speed of scoring, with the same weights on the same images: against rivals, against itself, against the machine.
 
-    python bench/scoring.py [--store STORE] [--model VERSION] [--rows 300000] [--rounds 5] [--rivals torch,…]
+    python bench/scoring.py [compete|workers|memory|fixed|orchestration] [--store STORE] [--model VERSION] [--rows N] …
 
-Without --store a model is trained for it (preset quick, on what `fetch sample` gives). Labels are compared before any
-time is taken: within one arithmetic they must be the same but for ties that round differently. *Warm* is arithmetic
-alone, on one core, from images in memory to labels, beside the best square product of that arithmetic in the same run.
-*Whole* is a process from its start to predictions on the disk, on all cores. All take turns. Writes
-bench/results/scoring.json.
+Without --store a model is trained for it (preset quick, on what `fetch sample` gives).
+
+- *compete*: labels are compared before any time is taken. *Warm* is arithmetic alone, on one core, from images in
+  memory to labels, beside the best square product of that arithmetic in the same run. *Whole* is Parquet to published
+  parts on all cores: for digitrec of whole processes, start and all; for rivals of their loops alone, without imports,
+  and for slow ones on a tenth of the rows, all of which is in their favour. *Bare* loops neither read nor write.
+- *workers*: one worker and two. *memory*: all processes together, at few and at many rows.
+- *fixed*: `digitrec score one.csv`, an image at a time. *orchestration*: the flow on Dask against processes that take
+  partition after partition.
+
+All take turns. Writes bench/results/scoring.json.
 """
 
 import argparse
 import json
+import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
-import pyarrow as pa
-import pyarrow.parquet as pq
+import scoring_alone as alone
 import torch
-from machine import HERE, here, keep, say
-from scoring_rivals import RIVALS, Classify
+from machine import HERE, here, keep, say, spread, table, timed
+from peaks import peak
+from scoring_rivals import BARE_BESIDE, BARE_INSIDE, BATCH, RIVALS, Classify, batched
+from scoring_store import add_dataset, images_from, trained, with_model
 
-from digitrec.contract import PIXELS, ROW_GROUP_ROWS, SHARD_ROWS, shard_schema
 from digitrec.engines import Arithmetic
-from digitrec.engines.choice import choose, processor_flags
-from digitrec.ingest.run import ingest
-from digitrec.ingest.sources import fetch_sample
-from digitrec.options import IngestOptions, TrainOptions
+from digitrec.engines.choice import cascade_of, choose, processor_flags
+from digitrec.errors import Misconfigured
+from digitrec.scoring.cost import multiply_adds
 from digitrec.scoring.engine import load_engine, read_card
+from digitrec.scoring.peak import seconds
 from digitrec.scoring.predict import predict
 from digitrec.store import catalog
 from digitrec.store.aliases import champion
-from digitrec.store.commit import make_folder, sha256_of
-from digitrec.store.layout import Store, dataset_folder, digest_name
-from digitrec.store.manifest import File, Manifest, RowGroup, describe, publish
-from digitrec.store.reading import images_of, read_table
+from digitrec.store.layout import Store
+from digitrec.store.manifest import Manifest
 
-DATASET = "bench-scoring"
-PACKAGES = ("torch", "onnxruntime", "scikit-learn", "numpy", "pyarrow")
+PACKAGES = ("torch", "onnxruntime", "scikit-learn", "numpy", "pyarrow", "dask", "prefect")
 PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16", "int8")
-SIDE, WARM_IMAGES = 2048, 8192
+LARGE, SMALL = "bench-large", "bench-small"
+QUICK_RIVALS = ("onnxruntime int8", "ray")
+WARM_IMAGES = 8 * BATCH
 SAME = {"fp32": 0.9999, "int8": 1.0, "bf16": 0.99}
 """Share of labels that must be those of digitrec in the same arithmetic (bf16: in fp32)."""
+ROWS = {"compete": 3_000_000, "workers": 1_000_000, "memory": 30_000_000, "fixed": 1, "orchestration": 30_000_000}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=ROWS, default="compete")
     parser.add_argument("--store", type=Path)
     parser.add_argument("--model")
-    parser.add_argument("--rows", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rivals", default=",".join(name for name in RIVALS if name != "ray" or find_spec("ray")))
     asked = parser.parse_args()
+    rows = asked.rows or ROWS[asked.what]
     machine = here(PACKAGES)
     with tempfile.TemporaryDirectory(prefix="digitrec-bench-") as name:
         source = Store.at(asked.store) if asked.store else trained(Path(name))
         model = catalog.model(source, asked.model or str(champion(source)))
-        contest = Contest(source, model, images_from(source), list(filter(None, asked.rivals.split(","))))
-        contest.compare()
-        say("labels are the same")
-        warm = contest.warm(asked.rounds)
-        peaks = {precision: peak(precision) for precision in PRECISIONS}
-        store = copied(source, model, contest.images, asked.rows, Path(name, "whole"))
-        whole = compete(store, model.name, contest.rivals, asked.rounds)
-    found = machine | {"warm": shares(warm, peaks, contest.multiply_adds), "whole": rates(whole, asked.rows)}
-    found |= {"peak_gmacs": {key: round(value / 1e9, 1) for key, value in peaks.items()}, "auto": contest.auto}
-    say(json.dumps(found, indent=1))
-    keep("scoring", str(asked.rows), found)
+        images, store = images_from(source), with_model(source, model, Path(name, "whole"))
+        if asked.what == "compete":
+            found = compete(store, model, images, rows, asked.rounds, list(filter(None, asked.rivals.split(","))))
+        else:
+            found = getattr(alone, asked.what)(store, model, images, rows, asked.rounds)
+    keep("scoring", f"{asked.what} {rows}", machine | {"model": model.name, "rounds": asked.rounds} | found)
 
 
-def trained(folder: Path) -> Store:
-    """A store with a model of the quick preset."""
-    from digitrec.training.run import train
-
-    store = Store.at(folder / "store")
-    ingest(store, [str(fetch_sample(folder)[0])], IngestOptions(dataset="train"))
-    train(store, TrainOptions(preset="quick", promote=True))
-    return store
-
-
-def images_from(store: Store) -> np.ndarray:
-    """Real images of the store's newest dataset that has some: uint8 [n, 784]."""
-    dataset = next(manifest for manifest in catalog.published(store, "dataset") if manifest.rows)
-    return images_of(read_table(store, dataset)["image"])
+def compete(
+    store: Store, model: Manifest, images: np.ndarray, rows: int, rounds: int, rivals: list[str]
+) -> dict[str, object]:
+    """Warm, then whole."""
+    contest = Contest(store, model, images, rivals)
+    contest.compare()
+    say("labels are the same")
+    contest.warm(rounds)
+    warm = contest.summary()
+    say(table("warm, one core: images/s", warm))
+    say("  " + ", ".join(f"{name}: {row['share_of_peak']:.1%} of peak" for name, row in warm.items()))
+    add_dataset(store, LARGE, images, rows)
+    add_dataset(store, SMALL, images, max(1, rows // 10))
+    race = Race(store, model, rivals)
+    race.run(rounds)
+    whole = {name: spread(each) for name, each in race.rates.items()}
+    say(table("whole, all cores: rows/s", whole))
+    found = ratios({name: row["median"] for name, row in whole.items()})
+    say("\n".join(f"{name}: {value}" for name, value in found.items()))
+    peaks = {name: round(value / 1e9, 1) for name, value in contest.peaks.items()}
+    return {"warm": warm, "whole": whole, "ratios": found, "peak_gmacs": peaks, "auto": contest.auto, "rows": rows}
 
 
 class Contest:
@@ -101,138 +108,121 @@ class Contest:
         torch.set_num_threads(1)
         card = read_card(store, model)
         self.auto = choose("auto", card, processor_flags()).precision
-        widths = (PIXELS, *card["architecture"]["hidden"], 10)
-        self.multiply_adds = sum(wide * narrow for wide, narrow in pairwise(widths))
+        self.multiply_adds = multiply_adds(card)
         self.images = images[np.arange(max(len(images), WARM_IMAGES)) % len(images)]
-        self.rivals = rivals
         self.ours = {precision: digitrec_in(store, model, precision) for precision in PRECISIONS}
         self.theirs = {name: RIVALS[name](store, model, 1) for name in rivals if name != "ray"}
+        kernels = {f"kernel {precision}": kernel_in(store, model, precision) for precision in PRECISIONS}
+        whole = {f"digitrec {precision}": run for precision, run in self.ours.items()}
+        self.everyone = kernels | whole | self.theirs
+        self.rates: dict[str, list[float]] = {name: [] for name in self.everyone}
+        self.peaks: dict[Arithmetic, float] = dict.fromkeys(PRECISIONS, 0.0)
 
     def compare(self) -> None:
         """Stop unless all give the same labels."""
         wanted = {precision: run(self.images) for precision, run in self.ours.items()}
         found = {name: run(self.images) for name, run in self.theirs.items()}
         for name, labels in {"digitrec bf16": wanted["bf16"], **found}.items():
-            precision = next((each for each in ("bf16", "int8") if each in name), "fp32")
+            precision = arithmetic_of(name)
             same = (labels == wanted["int8" if precision == "int8" else "fp32"]).mean()
             if same < SAME[precision]:
                 raise SystemExit(f"{name}: only {same:.3%} of its labels are digitrec's")
 
-    def warm(self, rounds: int) -> dict[str, list[float]]:
-        """Images/s of each, in turn."""
-        everyone = {f"digitrec {precision}": run for precision, run in self.ours.items()} | self.theirs
-        found: dict[str, list[float]] = {name: [] for name in everyone}
+    def warm(self, rounds: int) -> None:
+        """Images/s of each in turn, and the best products between them."""
         for _ in range(rounds):
-            for name, run in everyone.items():
-                found[name].append(WARM_IMAGES / seconds(lambda run=run: run(self.images[:WARM_IMAGES])))
-        return found
+            for name, run in self.everyone.items():
+                self.rates[name].append(WARM_IMAGES / seconds(lambda run=run: run(self.images[:WARM_IMAGES])))
+            for precision in PRECISIONS:
+                self.peaks[precision] = max(self.peaks[precision], peak(precision))
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Medians, ranges, and the share of the peak of that arithmetic."""
+        return {name: spread(each) | {"share_of_peak": self.share(name, each)} for name, each in self.rates.items()}
+
+    def share(self, name: str, rates: list[float]) -> float:
+        return round(statistics.median(rates) * self.multiply_adds / self.peaks[arithmetic_of(name)], 3)
+
+
+def arithmetic_of(name: str) -> Arithmetic:
+    return next((each for each in PRECISIONS if each in name), "fp32")
 
 
 def digitrec_in(store: Store, model: Manifest, precision: Arithmetic) -> Classify:
+    """From images to labels, confidences and all."""
     engine = load_engine(store, model.name, model.digest, precision)
     return lambda images: predict(engine.network, images, temperature=engine.temperature).label
 
 
-def seconds(work: Callable[[], object]) -> float:
-    before = time.perf_counter()
-    work()
-    return time.perf_counter() - before
+def kernel_in(store: Store, model: Manifest, precision: Arithmetic) -> Classify:
+    """The network alone."""
+    return batched(load_engine(store, model.name, model.digest, precision).network)
 
 
-def peak(precision: Arithmetic) -> float:
-    """Multiply-adds/s of the best of five square products, by torch (int8: by onnxruntime), on one core."""
-    if precision == "int8":
-        work = integer_product()
-    else:
-        square = torch.randn(SIDE, SIDE).to(torch.bfloat16 if precision == "bf16" else torch.float32)
-        work = lambda: square @ square  # noqa: E731  # a product is all there is to it
-    return float(SIDE**3 / min(seconds(work) for _ in range(6)))
+@dataclass
+class Race:
+    """Whole processes in turn; `rates` are rows/s of each contestant, one a round."""
+
+    store: Store
+    model: Manifest
+    rivals: list[str]
+    rates: dict[str, list[float]] = field(default_factory=dict)
+
+    def run(self, rounds: int) -> None:
+        """One round before the clock counts, for the page cache, with quick contestants only."""
+        contestants = self.contestants()
+        contestants["digitrec auto"]()
+        self.rates.clear()
+        for number in range(rounds):
+            for name, run in contestants.items():
+                run()
+                say(f"  round {number + 1}, {name}: {self.rates[name][-1]:,.0f} rows/s")
+
+    def contestants(self) -> dict[str, Callable[[], None]]:
+        card = read_card(self.store, self.model)
+        auto = choose("auto", card, processor_flags()).precision
+        ours: dict[str, tuple[str, ...]] = {"auto": (LARGE,), "fp32": (SMALL, "--precision", "fp32")}
+        if auto != "int8":
+            ours["int8"] = (LARGE, "--precision", "int8")
+        try:
+            cascade_of(card)
+            ours["cascade"] = (LARGE, "--precision", "int8", "--cascade")
+        except Misconfigured as error:
+            say(f"not measured: {error}")
+        found = {f"digitrec {name}": lambda n=name, o=options: self.ours(n, *o) for name, options in ours.items()}
+        theirs = {name: LARGE if name in QUICK_RIVALS else SMALL for name in self.rivals}
+        theirs |= {BARE_INSIDE: SMALL, BARE_BESIDE: SMALL}
+        return found | {name: lambda n=name, d=dataset: self.theirs(n, d) for name, dataset in theirs.items()}
+
+    def ours(self, name: str, dataset: str, *options: str) -> None:
+        run, noted = alone.scored(self.store, self.model, dataset, *options)
+        self.note(f"digitrec {name}", noted["rows"] / run.seconds)
+        self.note(f"digitrec {name}, pipeline alone", noted["computed"]["rows_per_s"])
+
+    def theirs(self, name: str, dataset: str) -> None:
+        target = self.store.full("rival.parquet")
+        script = str(HERE / "scoring_rivals.py")
+        timed([sys.executable, script, name, self.store.url, dataset, self.model.name, target])
+        noted = json.loads(Path(f"{target}.json").read_text())
+        self.note(name, noted["rows"] / noted["seconds"])
+        if Path(target).is_dir():
+            shutil.rmtree(target)
+
+    def note(self, name: str, rate: float) -> None:
+        self.rates.setdefault(name, []).append(rate)
 
 
-def integer_product() -> Callable[[], object]:
-    helper, types = onnx.helper, onnx.TensorProto
-    rng = np.random.default_rng(0)
-    square = onnx.numpy_helper.from_array(rng.integers(-127, 127, (SIDE, SIDE), dtype=np.int8), "w")
-    value, out = (
-        helper.make_tensor_value_info(n, t, [SIDE, SIDE]) for n, t in (("x", types.UINT8), ("y", types.INT32))
-    )
-    graph = helper.make_graph([helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "g", [value], [out], [square])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    images = rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
-    return lambda: session.run(None, {"x": images})
-
-
-def copied(source: Store, model: Manifest, images: np.ndarray, rows: int, folder: Path) -> Store:
-    """A store with this model and a dataset of `rows` rows, the images over and over."""
-    store = Store.at(folder)
-    for file in model.files:
-        make_folder(store, str(Path(file.path).parent))
-        Path(store.full(file.path)).write_bytes(source.read(file.path))
-    Path(store.full(f"models/{model.name}/manifest.json")).write_bytes(model.to_bytes())
-    make_folder(store, dataset_folder(DATASET))
-    starts = range(0, rows, SHARD_ROWS)
-    files = tuple(
-        shard(store, place, images, start, min(rows, start + SHARD_ROWS)) for place, start in enumerate(starts)
-    )
-    facts = {"labelled": False, "keyed": False, "rejects": {}}
-    publish(store, dataset_folder(DATASET), Manifest("dataset", DATASET, {"rows": rows}, files, facts=facts))
-    return store
-
-
-def shard(store: Store, place: int, images: np.ndarray, start: int, end: int) -> File:
-    """Rows `start` to `end`, in row groups as ingest makes them."""
-    schema, groups = shard_schema(labelled=False, keyed=False), []
-    staged = Path(store.full(f"{dataset_folder(DATASET)}/staged"))
-    with pq.ParquetWriter(staged, schema, compression="zstd", compression_level=1, write_page_checksum=True) as writer:
-        for first in range(start, end, ROW_GROUP_ROWS):
-            ids = np.arange(first, min(end, first + ROW_GROUP_ROWS), dtype=np.int64)
-            data = pa.py_buffer(np.ascontiguousarray(images[ids % len(images)]))
-            column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(PIXELS), len(ids), [None, data])
-            writer.write_table(pa.table([pa.array(ids + 1), column], schema=schema), row_group_size=len(ids))
-            groups.append(RowGroup.of(ids + 1))
-    path = f"{dataset_folder(DATASET)}/{digest_name('shard', place, sha256_of(staged))}"
-    staged.rename(store.full(path))
-    return describe(store, path, rows=end - start, row_groups=tuple(groups))
-
-
-def compete(store: Store, version: str, rivals: list[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds of whole processes, in turn; one round before the clock counts, for the page cache."""
-    digitrec = [str(Path(sys.executable).parent / "digitrec"), "--store", store.url, "score", "--dataset", DATASET]
-    commands = {f"digitrec {each}": [*digitrec, "--model", version, "--precision", each] for each in PRECISIONS}
-    script = str(HERE / "scoring_rivals.py")
-    target = store.full("rival.parquet")
-    commands |= {name: [sys.executable, script, name, store.url, DATASET, version, target] for name in rivals}
-    found: dict[str, list[float]] = {name: [] for name in commands}
-    for number in range(rounds + 1):
-        for name, command in commands.items():
-            timed = [sys.executable, str(HERE / "timed.py"), *command]
-            taken = json.loads(subprocess.run(timed, capture_output=True, text=True, check=True).stdout)["seconds"]
-            if number:
-                found[name].append(taken)
-                say(f"  round {number}, {name}: {taken:.2f} s")
-            subprocess.run(["rm", "-rf", store.full("predictions"), target], check=True)
-    return found
-
-
-def shares(warm: dict[str, list[float]], peaks: dict[Arithmetic, float], multiply_adds: int) -> dict[str, object]:
-    """Medians, spread, and the share of the peak of that arithmetic."""
-    found: dict[str, object] = {}
-    for name, each in warm.items():
-        top = peaks[next((precision for precision in ("bf16", "int8") if precision in name), "fp32")]  # type: ignore[index]
-        share = round(statistics.median(each) * multiply_adds / top, 3)
-        found[name] = spread(each) | {"share_of_peak": share}
-    return found
-
-
-def rates(whole: dict[str, list[float]], rows: int) -> dict[str, object]:
-    return {name: spread([rows / taken for taken in each]) for name, each in whole.items()}
-
-
-def spread(rates: list[float]) -> dict[str, object]:
-    return {"images_s": round(statistics.median(rates)), "from": round(min(rates)), "to": round(max(rates))}
+def ratios(rates: dict[str, float]) -> dict[str, float]:
+    """What the project promises, as quotients of medians."""
+    bare = max(rates[BARE_INSIDE], rates[BARE_BESIDE])
+    whole = {
+        "auto / bare onnxruntime int8": ("digitrec auto", bare),
+        "auto, pipeline alone / bare onnxruntime int8": ("digitrec auto, pipeline alone", bare),
+        "auto / torch fp32": ("digitrec auto", rates.get("torch fp32")),
+        "auto / digitrec fp32": ("digitrec auto", rates["digitrec fp32"]),
+        "cascade / int8": ("digitrec cascade", rates.get("digitrec int8", rates["digitrec auto"])),
+    }
+    return {name: round(rates[ours] / other, 3) for name, (ours, other) in whole.items() if other and ours in rates}
 
 
 if __name__ == "__main__":
