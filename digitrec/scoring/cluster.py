@@ -89,6 +89,7 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
         ) as local,
         closing_client(Client(local, set_as_default=False)) as client,
     ):
+        client.forward_logging("digitrec")
         LOG.info("local cluster: %d worker processes, dashboard %s", workers, local.dashboard_link)
         yield Cluster(client, local.scheduler_address, workers)
 
@@ -120,6 +121,7 @@ def outside(address: str, settings: Settings, insecure: bool) -> Iterator[Cluste
     )
     with closing_client(client):
         check_workers(client, address)
+        client.forward_logging("digitrec")
         slots = sum(client.nthreads().values())
         LOG.info("Dask cluster %s: %d threads, dashboard %s", address, slots, client.dashboard_link)
         yield Cluster(client, address, slots)

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -141,6 +142,22 @@ def test_a_run_on_processes_is_quiet(ready: Store) -> None:
     path.write_text(script)
     ended = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120, check=False)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("1000\n", "", 0)
+
+
+def warn() -> None:
+    logging.getLogger("digitrec.scoring").warning("a worker speaks")
+
+
+def test_what_a_worker_warns_of_is_heard_here_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """A record of digitrec's on a worker process arrives at the driver's logger of that name, and nowhere twice."""
+    with connect(settings_for(store), rows=1, partitions=1, processes=True) as cluster:
+        cluster.client.submit(warn, pure=False).result()
+        deadline = time.monotonic() + 30
+        while "a worker speaks" not in caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert [record.name for record in caplog.records if record.getMessage() == "a worker speaks"] == [
+        "digitrec.scoring"
+    ]
 
 
 def test_dasks_own_log_speaks_from_warning_on() -> None:
