@@ -8,6 +8,7 @@ the former, so it is right more often there than elsewhere, and what the small o
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ JUDGING, CALIBRATING = 30, 5
 """Per cent of the training rows."""
 ROWS_MAX = 200_000
 """More training rows would make a small net no better, and its sealing longer."""
-SHOWN_IMAGES, PASSES, BATCH, PEAK_LR = 240_000, 12, 512, 4e-3
+SHOWN_IMAGES, PASSES, BATCH, PEAK_LR = 240_000, 20, 512, 4e-3
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ def rows_needed() -> int:
     return math.ceil(math.log(DOUBT) / math.log1p(-LOSS_MAX))
 
 
+@lru_cache
 def upper_bound(losses: int, rows: int) -> float:
     """The one-sided upper 95 % bound of a rate (Clopper and Pearson, Biometrika 1934): any larger one would have shown
     so few losses with a chance below `DOUBT`."""

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import torch
 
 from digitrec.contract import PIXELS, ids_digest, shard_schema
-from digitrec.engines import INT8_FILE
+from digitrec.engines import CASCADE_FILE, INT8_FILE
 from digitrec.engines.quantise import quantise
 from digitrec.network import Architecture, Perceptron, save_network
 from digitrec.settings import Settings
@@ -127,8 +127,10 @@ def make_model(
     *,
     temperature: float = 1.5,
     agreement: float | None = None,
+    threshold: float | None = None,
 ) -> Manifest:
-    """Publish a network as a model version and make it champion; with an int8 engine if it is said to agree."""
+    """Publish a network as a model version and make it champion; with an int8 engine if it is said to agree, and with a
+    small net if it is said from which confidence its answers stand."""
     network = network or make_network()
     folder = model_folder(version)
     full = Path(make_folder(store, folder))
@@ -137,6 +139,9 @@ def make_model(
     if agreement is not None:
         card["engines"] = {"int8": {"agreement": agreement, "images": 50_000}}
         contents[INT8_FILE] = quantise(network, make_images(200, seed=9))
+    if threshold is not None:
+        card["cascade"] = {"temperature": 2.0, "threshold": threshold}
+        contents[CASCADE_FILE] = quantise(make_network((8,), seed=3), make_images(200, seed=9))
     for name, data in {"card.json": canonical(card).encode(), **contents}.items():
         (full / name).write_bytes(data)
     files = tuple(describe(store, f"{folder}/{name}") for name in ("card.json", *contents))
