@@ -50,7 +50,7 @@ PACKAGES = ("torch", "onnxruntime", "scikit-learn", "numpy", "pyarrow", "dask", 
 PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16", "int8")
 LARGE, SMALL = "bench-large", "bench-small"
 QUICK_RIVALS = ("onnxruntime int8", "ray")
-WARM_IMAGES = 8 * BATCH
+WARM_IMAGES = 16 * BATCH
 SAME = {"fp32": 0.9999, "int8": 1.0, "bf16": 0.99}
 """Share of labels that must be those of digitrec in the same arithmetic (bf16: in fp32)."""
 ROWS = {"compete": 3_000_000, "workers": 1_000_000, "memory": 30_000_000, "fixed": 1, "orchestration": 30_000_000}
