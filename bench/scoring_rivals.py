@@ -3,8 +3,8 @@
     python bench/scoring_rivals.py NAME STORE DATASET VERSION OUT.parquet
 
 What a careful person writes in an afternoon: the model loaded once, row groups in turn, batches of 512, the best of 256
-to 2048, all cores. A *bare* one only computes: images that lie in memory, over and over, to labels that nobody keeps. Leaves OUT.json: the
-seconds of the loop alone, without imports and loading, and the rows that went through it.
+to 2048, all cores. A *bare* one only computes: images that lie in memory, over and over, to labels that nobody keeps.
+Leaves OUT.json: the seconds of the loop alone, without imports and loading, and the rows that went through it.
 """
 
 import json
