@@ -29,8 +29,15 @@ from digitrec.store.layout import digest_name
 from digitrec.store.manifest import File, RowGroup
 from digitrec.store.reading import images_of, open_verified
 
-COMPRESSION = "zstd"
-COMPRESSION_LEVEL = 1
+PARQUET = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "write_page_checksum": True,
+    "use_dictionary": ["label", "runner_up", "net"],
+    "column_encoding": {"image_id": "DELTA_BINARY_PACKED"},
+}
+"""Ids go up and confidences hardly repeat: dictionaries of them take three times as long to write, and two thirds more
+room."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,7 @@ def make_part(work: Work, partition: Partition, engine: Engine) -> Receipt:
     """Write the part under a name of its own, sync and hash it, and give it the name that carries its digest."""
     tally = Tally()
     with attempt(work, partition) as (file, staged):
-        with pq.ParquetWriter(
-            file,
-            part_schema(work),
-            compression=COMPRESSION,
-            compression_level=COMPRESSION_LEVEL,
-            write_page_checksum=True,
-        ) as writer:
+        with pq.ParquetWriter(file, part_schema(work), **PARQUET) as writer:
             for rows in read_groups(work, partition):
                 predictions = classify(engine, images_of(rows["image"]))
                 writer.write_table(part_table(work, rows, predictions), row_group_size=max(1, rows.num_rows))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from digitrec.contract import LARGE, SMALL, predictions_schema
@@ -44,6 +45,7 @@ def cascading(store: Store) -> Store:
     return store
 
 
+@hypothesis_settings(max_examples=40, deadline=None)
 @given(st.floats(0, 1.01), st.integers(0, len(IMAGES)))
 def test_the_small_net_answers_what_it_is_sure_of_and_the_large_one_the_rest(threshold: float, rows: int) -> None:
     """Row for row: what the small net says where its confidence reaches the threshold, else what the large one says."""
@@ -127,8 +129,10 @@ def test_a_cascade_goes_on_where_it_was_stopped(cascading: Store, settings: Sett
 
 def test_a_model_without_a_cascade_is_refused(ready: Store, settings: Settings) -> None:
     """Exit 78 with the reason, and nothing is written."""
-    with pytest.raises(
-        Misconfigured, match=r"quick-00000001 has no cascade: .* older digitrec; score without --cascade"
-    ):
+    reason = (
+        "quick-00000001 has no cascade: it was trained by an older digitrec; score without --cascade, or train anew"
+    )
+    with pytest.raises(Misconfigured, match=reason) as raised:
         score(ready, NIGHT.model_copy(update={"precision": "fp32"}), settings)
+    assert raised.value.exit_code == 78
     assert not ready.exists("predictions")

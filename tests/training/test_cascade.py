@@ -130,6 +130,7 @@ def test_presets_that_are_in_a_hurry_make_none() -> None:
     assert [PRESETS[preset].recipe.small_units for preset in ("default", "best")] == [128, 128]
 
 
+@hypothesis_settings(max_examples=40, deadline=None)
 @given(st.integers(0, 30), st.integers(31, 100_000))
 def test_the_bound_is_the_exact_one(losses: int, rows: int) -> None:
     """Under the bound, so few losses have a chance of 5 %; without a loss it is 1 - 0.05^(1/rows)."""
