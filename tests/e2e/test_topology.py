@@ -167,17 +167,13 @@ def test_a_night_outlives_the_server_and_its_database(
     tomorrow(topology, ready, landed)
 
 
-@pytest.mark.soak
-def test_a_killed_worker_crashes_the_night_and_the_next_one_mends_it(
-    topology: Topology, ready: Store, landed: int
-) -> None:
-    """kill -9 of Prefect's worker: its run ends Crashed, nothing half-done is visible, the next night does the rest."""
+def test_a_night_outlives_its_worker(topology: Topology, ready: Store, landed: int) -> None:
+    """kill -9 of Prefect's worker: its run has no pipe to it that could break, goes on, and ends Completed."""
     with held(topology, ready) as run:
         topology.kill("worker")
         topology.start("worker")
-        assert topology.finished(run)["type"] == "CRASHED"
-    assert len(published(ready, "predictions")) < landed
-    verify(ready, [])
+    assert topology.finished(run)["type"] == "COMPLETED"
+    check_nothing_is_lost(ready, landed)
     tomorrow(topology, ready, landed)
 
 

@@ -125,8 +125,9 @@ class Topology:
 
     @contextmanager
     def running(self) -> Iterator["Topology"]:
-        """Everything started and deployed; ended, whatever happens, by process id."""
+        """Everything started and deployed; ended by process id, also if the tests are ended by SIGTERM."""
         (self.folder / "home").mkdir(parents=True)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             self.postgres.start()
             for name in ("scheduler", "dask-worker", "server"):
@@ -140,6 +141,7 @@ class Topology:
             for name in reversed(list(self.processes)):
                 self.end(name)
             self.postgres.remove()
+            signal.signal(signal.SIGTERM, before)
 
     def start(self, name: str) -> None:
         """In a folder that is not the checkout, as a service would be."""
