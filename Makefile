@@ -39,7 +39,9 @@ check: $(SETUP)
 bench: $(RIVALS)
 	$(BIN)/python bench/ingest.py
 	$(BIN)/python bench/training.py
-	$(BIN)/python bench/scoring.py
+	for what in compete workers memory fixed orchestration; do $(BIN)/python bench/scoring.py $$what || exit; done
+	$(BIN)/python bench/end_to_end.py
+	$(BIN)/python bench/overheads.py
 
 $(RIVALS): $(SETUP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from _stage import TABLE_ROWS
@@ -93,6 +94,12 @@ def summary(store: Store, night: "Scoring", lines: Sequence[Line], worries: Sequ
         *(["### Notes", *listed(night.scored.notes)] if night.scored.notes else []),
     ]
     return "\n\n".join(parts)
+
+
+def link_to(store: Store, lines: Sequence[Line]) -> str:
+    """Where the predictions lie, as a URL: of one dataset, or of all."""
+    folder = lines[0].scored.folder if len(lines) == 1 else store.full("predictions")
+    return folder if "://" in folder else Path(folder).as_uri()
 
 
 def warning(worries: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from uuid import UUID
 from httpx import HTTPError
 from prefect import Task, task
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -195,6 +196,11 @@ def leave(name: str, markdown: str, rows: Sequence[dict[str, Any]] = ()) -> None
 def show_markdown(key: str, markdown: str) -> None:
     with only_for_show():
         create_markdown_artifact(markdown, key)
+
+
+def show_link(key: str, link: str, words: str) -> None:
+    with only_for_show():
+        create_link_artifact(link, words, key)
 
 
 @contextmanager

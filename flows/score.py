@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import _quick  # noqa: F401
 import _tell
-from _night import LIMITS, Limits, lines_of, summary, warning, worries_of
+from _night import LIMITS, Limits, lines_of, link_to, summary, warning, worries_of
 from _server import server_at_hand
-from _stage import abridged, as_text, in_one_line, leave, settings_for, show_markdown, shown, stage
+from _stage import abridged, as_text, in_one_line, leave, settings_for, show_link, show_markdown, shown, stage
 from cyclopts import Parameter
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -110,6 +110,8 @@ def show_night(store: Store, night: "Scoring", limits: Limits) -> list[str]:
     lines = lines_of(store, night.scored.datasets)
     worries = worries_of(lines, limits)
     leave("score", summary(store, night, lines, worries), [line.row() for line in lines])
+    if lines:
+        show_link("score-predictions", link_to(store, lines), "predictions")
     if worries:
         show_markdown("score-degraded", warning(worries))
     return worries

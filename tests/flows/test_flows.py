@@ -11,7 +11,7 @@ from prefect.logging.handlers import APILogHandler
 
 from digitrec.errors import BadData, NoInput, UsageError
 from digitrec.options import IngestOptions, ScoreOptions, TrainOptions
-from digitrec.store.catalog import published
+from digitrec.store.catalog import listing, published
 from digitrec.store.layout import Store
 from tests.flows.conftest import NEW_ROWS, TRAINING_ROWS
 from tests.flows.prefect_says import artifacts_of, log_of
@@ -46,13 +46,15 @@ def test_train_seals_a_model_version_and_shows_it(flows: Flows, client: SyncPref
 def test_score_does_the_night_s_work_and_shows_it(
     flows: Flows, client: SyncPrefectClient, ready: Store, digits: Path
 ) -> None:
-    """`score` takes a file given as a source, publishes predictions of each row, and shows them as a table."""
+    """`score` takes a file given as a source, publishes predictions of each row, shows a table, links to them."""
     state = flows["score"]([str(digits / "new.csv")], ScoreOptions(), ready.url, return_state=True)
     assert [manifest.rows for manifest in published(ready, "predictions")] == [NEW_ROWS]
     assert client.read_flow_run(run_id(state)).name == "score new.csv with the champion"
     shown = artifacts_of(client, run_id(state))
     [row] = json.loads(str(shown["score-table"].data))
     assert row["rows"] == NEW_ROWS
+    [listed] = listing(ready, "predictions")
+    assert Path(ready.full(listed.folder)).as_uri() in str(shown["score-predictions"].data)
     assert float(str(shown["score-progress"].data)) == 100
     APILogHandler().flush()
     assert log_of(client, run_id(state))
