@@ -5,6 +5,7 @@ rows are. Those that judge it are a share of the training rows, and all validati
 the former, so it is right more often there than elsewhere, and what the small one loses against it is over-counted.
 """
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ from digitrec.training.quality import fit_temperature, softmax
 from digitrec.training.rows import Rows, joined
 from digitrec.training.split import Split
 from digitrec.training.streaming import StreamedRows
+
+LOG = logging.getLogger("digitrec.training")
 
 LOSS_MAX = 0.0005
 """Share of all rows on which a cascade may be wrong where the large net is right: 0.05 points of accuracy."""
@@ -77,12 +80,13 @@ def derive_cascade(large: Large, split: Split, units: int) -> Derived:
     if not units:
         return without("its preset spends no time on one")
     learning, calibrating, judging = shares(at_hand(split.training))
-    judging = joined([judging, split.validation])
+    judging = distinct(joined([judging, split.validation]))
     if len(judging) < rows_needed():
         return without(
             f"{rows_needed():,} rows that the small net was not trained on are needed to prove that it loses no more "
             f"than {LOSS_MAX:.2%}, there are {len(judging):,}"
         )
+    LOG.info("distilling a small net from %s rows", f"{len(learning):,}")
     engine = distil(large, learning.images, units)
     small = open_int8(engine, CASCADE_FILE)
     temperature = fit_temperature(answers(small, calibrating.images), calibrating.labels)
@@ -114,6 +118,11 @@ def shares(rows: Rows) -> tuple[Rows, Rows, Rows]:
     place = rows.digests % np.uint64(100)
     judging, calibrating = place < JUDGING, (place >= JUDGING) & (place < JUDGING + CALIBRATING)
     return rows.where(~judging & ~calibrating), rows.where(calibrating), rows.where(judging)
+
+
+def distinct(rows: Rows) -> Rows:
+    """Each image once: a copy proves nothing."""
+    return rows.where(np.sort(np.unique(rows.digests, return_index=True)[1]))
 
 
 def distil(large: Large, images: np.ndarray, units: int) -> bytes:

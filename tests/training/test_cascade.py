@@ -30,15 +30,18 @@ from digitrec.training.cascade import (
     at_hand,
     chance_of_fewer,
     distil,
+    distinct,
     lowest_threshold,
     rows_needed,
     shares,
     upper_bound,
 )
 from digitrec.training.recipe import PRESETS
-from digitrec.training.rows import Rows
+from digitrec.training.rows import Rows, joined
 from digitrec.training.run import TrainReport
 from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE, open_sealed
+from digitrec.training.split import scan
+from digitrec.training.streaming import StreamedRows
 from tests.scoring.making import make_dataset
 from tests.training.conftest import TINY, Digits, publish_rows, train
 
@@ -187,11 +190,23 @@ def test_teaching_calibrating_and_judging_rows_are_different_ones(digits: Digits
     assert np.array_equal(few, parts[2].digests[: len(few)])
 
 
-def test_of_many_rows_some_are_enough(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evenly over all of them."""
+def test_a_copy_proves_nothing(digits: Digits) -> None:
+    """Of images that are there more than once, one is judged."""
+    once = Rows.of(digits[0][:200], digits[1][:200])
+    assert distinct(joined([once, once])).digests.tolist() == distinct(once).digests.tolist()
+    assert len(distinct(once)) == len({image.tobytes() for image in once.images})
+
+
+def test_of_many_rows_some_are_enough(store: Store, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly over all of them; of those that lie on disk, whole row groups."""
     monkeypatch.setattr(cascade, "ROWS_MAX", 100)
     rows = Rows.of(*digits)
     assert at_hand(rows).digests.tolist() == rows.digests[::50].tolist()
+    streamed = scan(store, [publish_rows(store, "train", digits[0][:1000], digits[1][:1000])]).training
+    assert isinstance(streamed, StreamedRows)
+    found = at_hand(streamed)
+    assert 100 <= len(found) <= 200
+    assert np.isin(found.digests, streamed.digests).all()
 
 
 def test_the_same_large_net_and_images_make_the_same_small_net(
