@@ -95,7 +95,7 @@ PRESETS: dict[Preset, Budget] = {
             distortion=replace(CALM, ramp=0.4),
         ),
     ),
-    "default": Budget(30_000_000, 20, replace(LARGE, epochs=500)),
+    "default": Budget(15_000_000, 20, replace(LARGE, epochs=250)),
     "best": Budget(60_000_000, 60, LARGE),
 }
 
