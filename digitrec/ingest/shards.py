@@ -26,6 +26,8 @@ from digitrec.store.manifest import RowGroup
 GROUPS_PER_SHARD = SHARD_ROWS // ROW_GROUP_ROWS
 CORES_PER_SHARD = 2
 """To read, hash and parse what a shard's thread encodes takes as long as to encode it."""
+IN_FLIGHT = 3
+"""One row group is filled, one encoded, one waits between them."""
 SHARDS_AT_ONCE_MAX = 4
 """More would take memory for row groups (13 MB each) that one parsing thread cannot fill anyway."""
 
@@ -57,10 +59,14 @@ class OpenShard:
         ids = rows.ids
         self.groups.append(RowGroup(len(ids), int(ids[0]), int(ids[-1]), ids_digest(ids)))
 
-    def finish(self) -> StagedShard:
-        rows = sum(group.rows for group in self.groups)
+    def close(self) -> None:
         with storage_errors("write"):
             self._close()
+
+    def sealed(self) -> StagedShard:
+        """Synced and hashed, once it is closed."""
+        rows = sum(group.rows for group in self.groups)
+        with storage_errors("write"):
             sync_file(self.path)
             return StagedShard(self.path, rows, self.path.stat().st_size, sha256_of(self.path), tuple(self.groups))
 
@@ -102,6 +108,11 @@ def batch_of(schema: pa.Schema, rows: Rows, keys: Sequence[str]) -> pa.RecordBat
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 
+def seal_when(closed: "Future[None]", shard: OpenShard) -> StagedShard:
+    closed.result()
+    return shard.sealed()
+
+
 class ShardWriter:
     """Takes rows in order; `close` returns the shards. Errors of the threads behind it are raised by a later call."""
 
@@ -111,9 +122,10 @@ class ShardWriter:
         self._schema = shard_schema(labelled=labelled, keyed=keyed)
         shards = min(max(threads // CORES_PER_SHARD, 1), SHARDS_AT_ONCE_MAX)
         self._threads = [ThreadPoolExecutor(1, "digitrec-shard") for _ in range(shards)]
+        self._sealer = ThreadPoolExecutor(1, "digitrec-seal")
         # The last shard's thread has work as soon as those before it have all their row groups.
         self._free: queue.SimpleQueue[Rows | None] = queue.SimpleQueue()
-        for _ in range(GROUPS_PER_SHARD * (shards - 1) + 2):
+        for _ in range(GROUPS_PER_SHARD * (shards - 1) + IN_FLIGHT):
             self._free.put(None)
         self._current: Rows | None = None
         self._filled = 0
@@ -151,7 +163,7 @@ class ShardWriter:
 
     def abandon(self) -> None:
         """Stop the threads. What was staged is left to whoever owns the folder."""
-        for thread in self._threads:
+        for thread in (*self._threads, self._sealer):
             thread.shutdown(cancel_futures=True)
         for shard in self._shards:
             shard.abandon()
@@ -177,7 +189,9 @@ class ShardWriter:
             self._free.put(rows)
 
     def _finish_shard(self) -> None:
-        self._finished.append(self._thread().submit(self._shards[-1].finish))
+        """Syncing and hashing wait for the disk: the thread that encodes goes on with the next shard."""
+        closed = self._thread().submit(self._shards[-1].close)
+        self._finished.append(self._sealer.submit(seal_when, closed, self._shards[-1]))
 
     def _thread(self) -> ThreadPoolExecutor:
         """The thread of the newest shard."""
