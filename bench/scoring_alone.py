@@ -2,23 +2,16 @@
 
 import csv
 import json
-import os
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import DIGITREC, HERE, Run, say, spread, timed
 from scoring_store import add_dataset
+from serving import prefect_server
 
 from digitrec.contract import KAGGLE_PIXELS
 from digitrec.store.layout import Store
@@ -27,7 +20,6 @@ from digitrec.store.manifest import Manifest
 FEW_ROWS, MANY_ROWS = 300_000, 10_000_000
 FEW_IMAGES = 64
 """So few different ones that thirty million rows are 250 MB on the disk; arithmetic and memory are the same."""
-SERVER_S = 120.0
 FLOW = HERE.parent / "flows/score.py"
 Found = dict[str, object]
 
@@ -98,7 +90,9 @@ def orchestration(store: Store, model: Manifest, images: np.ndarray, rows: int, 
     plain = [sys.executable, str(HERE / "scoring_plain.py"), store.url, "bench", model.name]
     flow = [sys.executable, str(FLOW), "--store", store.url, "--dataset", "bench", "--model", model.name]
     seconds: dict[str, list[float]] = {"plain": [], "flow": []}
-    with prefect_server(Path(store.full("prefect"))) as environment:
+    home = Path(store.full("prefect"))
+    with prefect_server(home) as url:
+        environment = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         for _ in range(min(rounds, 1 if rows >= MANY_ROWS else rounds)):
             for name, command in (("plain", plain), ("flow", flow)):
                 seconds[name].append(timed(command, **environment).seconds)
@@ -107,38 +101,3 @@ def orchestration(store: Store, model: Manifest, images: np.ndarray, rows: int, 
     ratio = statistics.median(seconds["flow"]) / statistics.median(seconds["plain"])
     say(f"flow / plain loop: {ratio:.3f}")
     return {"seconds": {name: spread(each, 2) for name, each in seconds.items()}, "flow_over_plain": round(ratio, 4)}
-
-
-@contextmanager
-def prefect_server(home: Path) -> Iterator[dict[str, str]]:
-    """A server on the loopback, as a night has one; what a client must have in its environment."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    environment = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": url,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen(command, env=os.environ | environment, **quiet)
-    try:
-        wait_for(f"{url}/health")
-        yield environment
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def wait_for(url: str) -> None:
-    """Until it answers."""
-    until = time.monotonic() + SERVER_S
-    while time.monotonic() < until:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise SystemExit(f"{url} does not answer")

@@ -17,6 +17,8 @@ from digitrec.ingest.header import read_header
 from digitrec.ingest.intake import keys_of, rejects_of
 from digitrec.ingest.pixels import Rows, parse_block
 from digitrec.ingest.rejects import escaped
+from digitrec.store.layout import Store
+from digitrec.store.manifest import Manifest, read_manifest
 
 from .reference import Refusal, Row
 
@@ -100,3 +102,7 @@ def judged(source: SourceFile, block: Block, start: int, layout: Layout, line: i
         line += parsed.lines
         start = parsed.position
     return sorted(found, key=lambda verdict: verdict.line)
+
+
+def manifest_of(store: Store, name: str) -> Manifest:
+    return read_manifest(store, f"datasets/{name}")

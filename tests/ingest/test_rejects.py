@@ -12,13 +12,8 @@ from digitrec.ingest.rejects import RejectsFile
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
 from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest, read_manifest
 
-from .files import KAGGLE, lines_of, write
-
-
-def manifest_of(store: Store, name: str) -> Manifest:
-    return read_manifest(store, f"datasets/{name}")
+from .files import KAGGLE, lines_of, manifest_of, write
 
 
 def test_rejects_are_kept_with_everything_that_finds_them(tmp_path: Path, store: Store) -> None:

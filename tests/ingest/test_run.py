@@ -17,11 +17,11 @@ from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
 from digitrec.progress import Step
 from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest, check_file, read_manifest
+from digitrec.store.manifest import check_file
 from digitrec.store.reading import open_verified, read_dataset
 
 from . import files
-from .files import KAGGLE, KEYED, csv_of, lines_of, write
+from .files import KAGGLE, KEYED, csv_of, lines_of, manifest_of, write
 
 PLAIN = IngestOptions()
 NAMED = IngestOptions(dataset="digits")
@@ -32,10 +32,6 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups of 40 rows, shards of 80."""
     monkeypatch.setattr(shards, "ROW_GROUP_ROWS", 40)
     monkeypatch.setattr(shards, "GROUPS_PER_SHARD", 2)
-
-
-def manifest_of(store: Store, name: str) -> Manifest:
-    return read_manifest(store, f"datasets/{name}")
 
 
 def everything(store: Store) -> dict[str, bytes]:
