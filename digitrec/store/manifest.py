@@ -7,6 +7,7 @@ two runs of the same request, and its own digest, so that a flipped bit in it is
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +70,9 @@ class Manifest:
     sources: tuple[Source, ...] = ()
     facts: dict[str, Json] = field(default_factory=dict)
 
-    @property
+    # Digests are asked for again and again, and nothing in a manifest changes.
+
+    @cached_property
     def request(self) -> str:
         """Digest of what was asked for: two runs with one request are the same work."""
         return digest_of(self.asked)
@@ -84,7 +87,7 @@ class Manifest:
         """The shards or parts, in order."""
         return tuple(file for file in self.files if Path(file.path).name.startswith(("shard-", "part-")))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of the whole manifest: the state of the dataset, model or predictions it describes."""
         return digest_of(self.body())
