@@ -33,11 +33,12 @@ def deskew_into(images: np.ndarray, upright: np.ndarray) -> None:
     """Both uint8 [n, 784]. A thread's scratch is its own."""
     lines = np.zeros((SIDE, 3 * WIDE), np.uint8)
     moved = np.empty(PIXELS + WIDE - SIDE, np.uint8)
+    columns = np.empty((3, WIDE), np.int32)
     for image in range(len(images)):
         for y in range(SIDE):
             for x in range(SIDE):
                 lines[y, WIDE + x] = images[image, y * SIDE + x]
-        slant, centre = slant_of(lines)
+        slant, centre = slant_of(lines, columns)
         for y in range(SIDE):
             steps = int64(np.floor(slant * (y - centre) * STEPS + 0.5))
             move_line(lines[y], steps, moved[y * SIDE : y * SIDE + WIDE])
@@ -46,21 +47,24 @@ def deskew_into(images: np.ndarray, upright: np.ndarray) -> None:
 
 
 @inlined
-def slant_of(lines: np.ndarray) -> tuple[float, float]:
+def slant_of(lines: np.ndarray, columns: np.ndarray) -> tuple[float, float]:
     """By how many pixels the ink of uint8 [28, 3 · 32], framed left and right, moves sideways with each line, and the
-    line (from the top) of its centre."""
-    ink, ink_x, ink_y, ink_xy, ink_yy = int64(0), int64(0), int64(0), int64(0), int64(0)
+    line (from the top) of its centre. `columns`, int32 [3, 32], is scratch: the ink of columns, times y⁰, y¹, y²."""
+    columns[:] = 0
+    ones, ys, squares = columns[0], columns[1], columns[2]
     for y in range(SIDE):
         line = lines[y, WIDE : 2 * WIDE]
-        here, here_x = int32(0), int32(0)
         for x in range(WIDE):
-            here += int32(line[x])
-            here_x += int32(line[x]) * int32(x)
-        ink += here
-        ink_x += here_x
-        ink_y += y * here
-        ink_xy += y * here_x
-        ink_yy += y * y * here
+            ones[x] += int32(line[x])
+            ys[x] += int32(line[x]) * int32(y)
+            squares[x] += int32(line[x]) * int32(y * y)
+    ink, ink_x, ink_y, ink_xy, ink_yy = int64(0), int64(0), int64(0), int64(0), int64(0)
+    for x in range(WIDE):
+        ink += ones[x]
+        ink_x += ones[x] * x
+        ink_y += ys[x]
+        ink_xy += ys[x] * x
+        ink_yy += squares[x]
     spread = ink * ink_yy - ink_y * ink_y
     if spread == 0:  # blank, or all on one line
         return 0.0, 0.0
