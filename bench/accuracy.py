@@ -61,7 +61,6 @@ VARIANTS: dict[str, Recipe] = {
     "shifted-more": replace(DEFAULT, distortion=replace(FIELD, shift_px=1.6)),
     "coarser-field": replace(DEFAULT, distortion=replace(FIELD, grid=5, elastic_px=1.1)),
     "never-calm": replace(DEFAULT, distortion=replace(FIELD, calm=0.0, end=1.0)),
-    "slanted": replace(DEFAULT, deskew=False),
     "undistorted": replace(DEFAULT, distortion=Distortion(0, 0, 0, 0, 0)),
 }
 

@@ -2,8 +2,7 @@
 
     python bench/end_to_end_rivals.py NAME MODEL_FOLDER IN.csv OUT.csv
 
-What a careful person writes in an afternoon: types given, all cores, batches of 512, the best of 256 to 2048; upright
-images, where the model wants them, by our kernel.
+What a careful person writes in an afternoon: types given, all cores, batches of 512, the best of 256 to 2048.
 """
 
 import json
@@ -13,14 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from digitrec.architecture import Architecture
-
 BATCH = 512
 PIXELS = [f"pixel{place}" for place in range(784)]
-
-
-def architecture_of(model: Path) -> Architecture:
-    return Architecture.from_json(json.loads((model / "card.json").read_text())["architecture"])
 
 
 def pandas_torch(model: Path, source: str, target: str) -> None:
@@ -28,11 +21,13 @@ def pandas_torch(model: Path, source: str, target: str) -> None:
     import pandas as pd
     import torch
 
-    from digitrec.network import load_network
+    from digitrec.network import Architecture, load_network
 
-    network = load_network(architecture_of(model), (model / "weights.safetensors").read_bytes())
+    card = json.loads((model / "card.json").read_text())
+    weights = (model / "weights.safetensors").read_bytes()
+    network = load_network(Architecture.from_json(card["architecture"]), weights)
     frame = pd.read_csv(source, dtype=dict.fromkeys(PIXELS, "uint8"))
-    images = torch.from_numpy(network.architecture.shown(np.ascontiguousarray(frame.to_numpy())))
+    images = torch.from_numpy(frame.to_numpy())
     with torch.inference_mode():
         labels = torch.cat([network(batch).argmax(dim=1) for batch in images.split(BATCH)])
     answers = pd.DataFrame({"ImageId": range(1, len(frame) + 1), "Label": labels.numpy()})
@@ -45,8 +40,7 @@ def polars_onnxruntime(model: Path, source: str, target: str) -> None:
     import polars as pl
 
     engine = onnxruntime.InferenceSession(model / "engine-int8.onnx", providers=["CPUExecutionProvider"])
-    pixels = np.ascontiguousarray(pl.read_csv(source, schema=dict.fromkeys(PIXELS, pl.UInt8)).to_numpy())
-    images = architecture_of(model).shown(pixels)
+    images = np.ascontiguousarray(pl.read_csv(source, schema=dict.fromkeys(PIXELS, pl.UInt8)).to_numpy())
     starts = range(0, len(images), BATCH)
     labels = [engine.run(None, {"images": images[start : start + BATCH]})[0].argmax(axis=1) for start in starts]
     answers = pl.DataFrame({"ImageId": np.arange(1, len(images) + 1), "Label": np.concatenate(labels)})

@@ -3,8 +3,7 @@
     python bench/scoring_rivals.py NAME STORE DATASET VERSION OUT.parquet
 
 What a careful person writes in an afternoon: the model loaded once, row groups in turn, batches of 512, the best of 256
-to 2048, all cores; upright images, where the model wants them, by our kernel. A *bare* one only computes: images that
-lie in memory, over and over, to labels that nobody keeps.
+to 2048, all cores. A *bare* one only computes: images that lie in memory, over and over, to labels that nobody keeps.
 Leaves OUT.json: the seconds of the loop alone, without imports and loading, and the rows that went through it.
 """
 
@@ -21,9 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitrec.architecture import SCALE, Architecture
 from digitrec.engines import INT8_FILE
-from digitrec.network import Perceptron
+from digitrec.network import SCALE, Perceptron
 from digitrec.scoring.engine import read_card
 from digitrec.store import catalog
 from digitrec.store.layout import Store
@@ -36,13 +34,10 @@ Classify = Callable[[np.ndarray], np.ndarray]
 
 
 def network_of(store: Store, model: Manifest) -> Perceptron:
-    from digitrec.network import load_network
+    from digitrec.network import Architecture, load_network
 
-    return load_network(architecture_of(store, model), store.read(model.file("weights.safetensors").path))
-
-
-def architecture_of(store: Store, model: Manifest) -> Architecture:
-    return Architecture.from_json(read_card(store, model)["architecture"])
+    weights = store.read(model.file("weights.safetensors").path)
+    return load_network(Architecture.from_json(read_card(store, model)["architecture"]), weights)
 
 
 def batched(answer: Classify) -> Classify:
@@ -60,26 +55,26 @@ def torch_loop(store: Store, model: Manifest, threads: int) -> Classify:
 
     @torch.inference_mode()
     def answer(images: np.ndarray) -> np.ndarray:
-        return network(torch.tensor(network.architecture.shown(images))).argmax(dim=1).numpy()
+        return network(torch.tensor(images)).argmax(dim=1).numpy()
 
     return batched(answer)
 
 
-def onnxruntime_loop(engine: bytes, architecture: Architecture, threads: int) -> Classify:
+def onnxruntime_loop(engine: bytes, threads: int) -> Classify:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(engine, options, providers=["CPUExecutionProvider"])
-    return batched(lambda images: session.run(None, {"images": architecture.shown(images)})[0].argmax(axis=1))
+    return batched(lambda images: session.run(None, {"images": images})[0].argmax(axis=1))
 
 
 def onnxruntime_int8(store: Store, model: Manifest, threads: int) -> Classify:
-    return onnxruntime_loop(store.read(model.file(INT8_FILE).path), architecture_of(store, model), threads)
+    return onnxruntime_loop(store.read(model.file(INT8_FILE).path), threads)
 
 
 def onnxruntime_fp32(store: Store, model: Manifest, threads: int) -> Classify:
-    return onnxruntime_loop(fp32_graph(network_of(store, model)), architecture_of(store, model), threads)
+    return onnxruntime_loop(fp32_graph(network_of(store, model)), threads)
 
 
 def fp32_graph(network: Perceptron) -> bytes:
@@ -116,8 +111,7 @@ def sklearn_mlp(store: Store, model: Manifest, threads: int) -> Classify:
 
     from digitrec.engines.quantise import folded
 
-    network = network_of(store, model)
-    layers = folded(network)
+    layers = folded(network_of(store, model))
     mlp = MLPClassifier()
     mlp.coefs_ = [layer.weight.numpy().astype(np.float32) for layer in layers]
     mlp.intercepts_ = [layer.bias.numpy().astype(np.float32) for layer in layers]
@@ -127,7 +121,7 @@ def sklearn_mlp(store: Store, model: Manifest, threads: int) -> Classify:
 
     def answer(images: np.ndarray) -> np.ndarray:
         with threadpool_limits(threads):
-            return mlp.predict(network.architecture.shown(images).astype(np.float32) * np.float32(SCALE))
+            return mlp.predict(images.astype(np.float32) * np.float32(SCALE))
 
     return batched(answer)
 

@@ -3,13 +3,40 @@
 It rebuilds itself from plain numbers (`Architecture`, as the card keeps it) and a safetensors file; no pickle is read.
 """
 
+from dataclasses import asdict, dataclass
+from typing import Any
+
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from digitrec.architecture import SCALE, Architecture
 from digitrec.contract import CLASSES, PIXELS
 from digitrec.errors import Corrupt
+
+SCALE = 1 / 255
+"""Grey values 0…255 become 0…1."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that fixes the network's shape, as plain numbers."""
+
+    hidden: tuple[int, ...]
+    dropout: float = 0.0
+    batch_norm: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"scale": SCALE}
+
+    @classmethod
+    def from_json(cls, numbers: dict[str, Any]) -> "Architecture":
+        """Raises `Corrupt` if the numbers are not those of a network this digitrec can build."""
+        if numbers.get("scale") != SCALE:
+            raise Corrupt(f"the model scales its input by {numbers.get('scale')}, expected {SCALE}")
+        try:
+            return cls(tuple(numbers["hidden"]), float(numbers["dropout"]), bool(numbers["batch_norm"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise Corrupt(f"the model's architecture cannot be read from its card: {numbers}") from error
 
 
 class Perceptron(nn.Module):
@@ -32,7 +59,7 @@ class Perceptron(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images as they are shown (`Architecture.shown`), uint8 or float, 0…255, [n, 784] → float logits [n, 10]."""
+        """uint8 (or float, still 0…255) [n, 784] → float logits [n, 10]."""
         logits: Tensor = self.layers(images.to(torch.get_default_dtype()) * SCALE)
         return logits
 

@@ -11,14 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digitrec.architecture import Architecture
 from digitrec.contract import PIXELS
 from digitrec.engines.choice import Choice, choose, processor_flags
 from digitrec.engines.floating import in_fp32
 from digitrec.engines.int8 import open_int8
 from digitrec.engines.quantise import quantise
 from digitrec.errors import Misconfigured
-from digitrec.network import Perceptron
+from digitrec.network import Architecture, Perceptron
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (400, PIXELS), dtype=np.uint8)
 
@@ -40,12 +39,12 @@ NETWORK = random_network(Architecture((64, 48), 0.1, batch_norm=True))
 ENGINE = quantise(NETWORK, IMAGES[:200])
 
 
-@pytest.mark.parametrize("architecture", [Architecture(()), Architecture((32,), deskew=True), NETWORK.architecture])
+@pytest.mark.parametrize("architecture", [Architecture(()), Architecture((32,)), NETWORK.architecture])
 def test_int8_is_the_network_but_for_rounding(architecture: Architecture) -> None:
-    """With batch norm or without, with hidden layers or none, deskewed or not: logits lie within a few steps."""
+    """With batch norm or without, with hidden layers or none: logits lie within a few steps of eight bits."""
     network = random_network(architecture)
     exact = in_fp32(network)(IMAGES)
-    found = open_int8(quantise(network, IMAGES[:200]), architecture, "engine")(IMAGES)
+    found = open_int8(quantise(network, IMAGES[:200]), "engine")(IMAGES)
     assert found.dtype == np.float32
     assert np.abs(found - exact).max() < 0.05 * np.ptp(exact)
     assert (found.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.95
@@ -55,7 +54,7 @@ def test_int8_is_the_network_but_for_rounding(architecture: Architecture) -> Non
 @given(cuts=st.lists(st.integers(0, len(IMAGES)), max_size=5))
 def test_an_answer_in_int8_does_not_depend_on_its_batch(cuts: list[int]) -> None:
     """To the last bit: sums of integers do not round."""
-    network = open_int8(ENGINE, NETWORK.architecture, "engine")
+    network = open_int8(ENGINE, "engine")
     whole = network(IMAGES)
     pieces = [network(piece) for piece in np.split(IMAGES, sorted(cuts)) if len(piece)]
     assert np.array_equal(np.concatenate(pieces), whole)
@@ -82,7 +81,7 @@ def test_units_that_are_dead_or_all_bias_are_kept_as_they_are() -> None:
         network.layers[0].bias.copy_(torch.tensor([500.0, -3.0]))
         network.layers[2].weight[7, 0] = 2
         network.layers[2].bias[1] = -1e6
-    found = open_int8(quantise(network.eval(), IMAGES[:50]), network.architecture, "engine")(IMAGES[:1])[0]
+    found = open_int8(quantise(network.eval(), IMAGES[:50]), "engine")(IMAGES[:1])[0]
     assert found[7] == pytest.approx(1000, rel=0.01)
     assert found[1] == pytest.approx(-1e6, rel=1e-6)
     assert not np.delete(found, [1, 7]).any()
@@ -91,7 +90,7 @@ def test_units_that_are_dead_or_all_bias_are_kept_as_they_are() -> None:
 def test_an_engine_that_cannot_be_run_says_so() -> None:
     """An onnxruntime too old for the file is the environment's fault."""
     with pytest.raises(Misconfigured, match=r"cannot run some/engine\.onnx.*upgrade it"):
-        open_int8(b"not an engine", NETWORK.architecture, "some/engine.onnx")
+        open_int8(b"not an engine", "some/engine.onnx")
 
 
 def measured(agreement: float) -> dict[str, object]:

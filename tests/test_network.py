@@ -7,17 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digitrec.architecture import Architecture
 from digitrec.contract import CLASSES, PIXELS
-from digitrec.errors import Corrupt, NewerFormat
-from digitrec.network import Perceptron, load_network, save_network
+from digitrec.errors import Corrupt
+from digitrec.network import Architecture, Perceptron, load_network, save_network
 
 architectures = st.builds(
     Architecture,
     hidden=st.lists(st.integers(1, 20), max_size=3).map(tuple),
     dropout=st.sampled_from([0.0, 0.5]),
     batch_norm=st.booleans(),
-    deskew=st.booleans(),
 )
 
 
@@ -62,19 +60,6 @@ def test_a_card_that_cannot_be_read_is_corrupt(numbers: dict[str, object]) -> No
     """Also one whose network scales its input otherwise."""
     with pytest.raises(Corrupt):
         Architecture.from_json(numbers)
-
-
-def test_a_card_from_before_deskewing_shows_images_as_they_are() -> None:
-    """Models that were sealed then answer what they always did."""
-    numbers = Architecture((8,)).to_json()
-    del numbers["deskew"]
-    assert not Architecture.from_json(numbers).deskew
-
-
-def test_a_card_with_numbers_that_nobody_knows_is_not_guessed_at() -> None:
-    """A later digitrec's network might be shown something else; the one at hand must be upgraded."""
-    with pytest.raises(NewerFormat, match="has rotated: upgrade digitrec"):
-        Architecture.from_json(Architecture((8,)).to_json() | {"rotated": True})
 
 
 @pytest.mark.parametrize("weights", [b"", b"not safetensors at all", save_network(Perceptron(Architecture((9,))))])

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from digitrec.architecture import SCALE
 from digitrec.engines import Arithmetic, Network
-from digitrec.network import Perceptron
+from digitrec.network import SCALE, Perceptron
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def in_fp32(network: Perceptron) -> Network:
     @one_core()
     @torch.inference_mode()
     def logits(images: np.ndarray) -> np.ndarray:
-        answer: np.ndarray = network(torch.tensor(network.architecture.shown(images))).numpy()  # [n, 10]
+        answer: np.ndarray = network(torch.tensor(images)).numpy()  # [n, 10]
         return answer
 
     return logits
@@ -43,7 +42,7 @@ def in_bf16(network: Perceptron) -> Network:
     @one_core()
     @torch.inference_mode()
     def logits(images: np.ndarray) -> np.ndarray:
-        scaled = (torch.tensor(network.architecture.shown(images)).float() * SCALE).bfloat16()  # [n, 784]
+        scaled = (torch.tensor(images).float() * SCALE).bfloat16()  # [n, 784]
         answer: np.ndarray = layers(scaled).float().numpy()  # [n, 10]
         return answer
 

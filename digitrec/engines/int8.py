@@ -9,7 +9,6 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from digitrec.architecture import Architecture
 from digitrec.engines import Network
 from digitrec.engines.choice import QUICKER, processor_flags
 from digitrec.errors import Misconfigured
@@ -25,8 +24,8 @@ REFUSALS = (
 )
 
 
-def open_int8(engine: bytes, architecture: Architecture, where: str) -> Network:
-    """The network of this architecture that an ONNX file's bytes describe; `where` is named in errors.
+def open_int8(engine: bytes, where: str) -> Network:
+    """The network that an ONNX file's bytes describe; `where` is named in errors.
 
     Raises `Misconfigured` if this onnxruntime cannot run it.
     """
@@ -37,7 +36,7 @@ def open_int8(engine: bytes, architecture: Architecture, where: str) -> Network:
         raise Misconfigured(f"onnxruntime {onnxruntime.__version__} cannot run {where}: {why}; upgrade it") from error
 
     def logits(images: np.ndarray) -> np.ndarray:
-        answer: np.ndarray = session.run(["logits"], {"images": architecture.shown(images)})[0]  # [n, 10]
+        answer: np.ndarray = session.run(["logits"], {"images": images})[0]  # [n, 10]
         return answer
 
     return logits

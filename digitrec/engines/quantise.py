@@ -13,10 +13,9 @@ import torch
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from digitrec.architecture import SCALE
 from digitrec.contract import CLASSES, PIXELS
 from digitrec.engines.floating import one_core
-from digitrec.network import Perceptron
+from digitrec.network import SCALE, Perceptron
 
 OPSET, IR_VERSION = 17, 8
 CLIPPED = 1e-5
@@ -34,16 +33,14 @@ class Layer:
 
 
 def quantise(network: Perceptron, images: np.ndarray) -> bytes:
-    """The network in int8: uint8 images [n, 784], as they are shown, → float32 logits [n, 10], as an ONNX file's bytes.
+    """The network in int8: uint8 images [n, 784] → float32 logits [n, 10], as the bytes of an ONNX file.
 
     `images`, uint8 [m, 784], are what it will see: they decide the ranges of its activations. The bytes depend on
     weights and images alone, as far as one processor's fp32 arithmetic does.
     """
     layers = folded(network)
     graph = Graph()
-    for number, (layer, scale_in, scale_out) in enumerate(
-        zip_scales(layers, activation_scales(layers, network.architecture.shown(images)))
-    ):
+    for number, (layer, scale_in, scale_out) in enumerate(zip_scales(layers, activation_scales(layers, images))):
         graph.add(number, layer, scale_in, scale_out)
     return graph.to_bytes()
 

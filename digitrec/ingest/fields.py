@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from digitrec.compiled import compiled
 from digitrec.contract import KEY_MAX_BYTES
+from digitrec.ingest.compiled import compiled
 from digitrec.ingest.dialect import KEY, LABEL
 from digitrec.ingest.rejects import (
     BAD_KEY,

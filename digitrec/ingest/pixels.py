@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numba import int64, uint64
 
-from digitrec.compiled import compiled
 from digitrec.contract import PIXELS
+from digitrec.ingest.compiled import compiled
 from digitrec.ingest.dialect import KEY, LABEL, Layout
 from digitrec.ingest.fields import COMMA, NEWLINE, QUOTE, RETURN, is_key, parse_exactly
 from digitrec.ingest.rejects import GOOD

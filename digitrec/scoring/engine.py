@@ -4,7 +4,6 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from digitrec.architecture import Architecture
 from digitrec.engines import CASCADE_FILE, INT8_FILE, Arithmetic, Network
 from digitrec.engines.choice import cascade_of
 from digitrec.errors import Corrupt
@@ -41,7 +40,7 @@ def in_int8(store: Store, model: Manifest, card: dict[str, Any], precision: Arit
     from digitrec.engines.int8 import open_int8
 
     file = model.file(INT8_FILE)
-    return open_int8(read_checked(store, file), Architecture.from_json(card["architecture"]), store.full(file.path))
+    return open_int8(read_checked(store, file), store.full(file.path))
 
 
 def load_small(store: Store, model: Manifest, card: dict[str, Any]) -> Small:
@@ -49,14 +48,13 @@ def load_small(store: Store, model: Manifest, card: dict[str, Any]) -> Small:
     from digitrec.engines.int8 import open_int8
 
     found, file = cascade_of(card), model.file(CASCADE_FILE)
-    architecture = Architecture.from_json(card["architecture"])  # it is shown what the large one is
-    network = open_int8(read_checked(store, file), architecture, store.full(file.path))
+    network = open_int8(read_checked(store, file), store.full(file.path))
     return Small(network, float(found["temperature"]), float(found["threshold"]))
 
 
 def in_floating(store: Store, model: Manifest, card: dict[str, Any], precision: Arithmetic) -> Network:
     from digitrec.engines.floating import IN_FLOATING
-    from digitrec.network import load_network
+    from digitrec.network import Architecture, load_network
 
     architecture = Architecture.from_json(card["architecture"])
     network = load_network(architecture, read_checked(store, model.file("weights.safetensors")))

@@ -66,16 +66,10 @@ def markdown(card: dict[str, Any]) -> str:
     return f"""# {card["version"]}
 
 A perceptron {layers} ({card["parameters"]:,} parameters) for 28×28 grey images of single handwritten digits.
-{upright(card)}
 
 {quality_page(card["metrics"], card["rows"]["validation"])}
 {calibration_page(card)}
 {cascade_page(card.get("cascade"))}{training_page(card)}"""
-
-
-def upright(card: dict[str, Any]) -> str:
-    """How images are prepared for the network."""
-    return "It is shown them upright, their slant taken out by a shear." if card["architecture"]["deskew"] else ""
 
 
 def quality_page(metrics: dict[str, Any], rows: int) -> str:

@@ -17,13 +17,12 @@ from torch import Generator
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
-from digitrec.architecture import Architecture
 from digitrec.engines import CASCADE_FILE, Network
 from digitrec.engines.confidence import confidence
 from digitrec.engines.floating import in_fp32, one_core
 from digitrec.engines.int8 import open_int8
 from digitrec.engines.quantise import quantise
-from digitrec.network import Perceptron
+from digitrec.network import Architecture, Perceptron
 from digitrec.training.deriving import CALIBRATION_IMAGES, SEED, Derived, answers, sample, spread
 from digitrec.training.quality import fit_temperature, softmax
 from digitrec.training.rows import Rows, joined
@@ -55,7 +54,7 @@ class Large:
 
     def arithmetics(self) -> tuple[Network, Network]:
         """In fp32 and in int8."""
-        return in_fp32(self.network), open_int8(self.engine, self.network.architecture, "the engine that was made")
+        return in_fp32(self.network), open_int8(self.engine, "the engine that was made")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def derive_cascade(large: Large, split: Split, units: int) -> Derived:
         )
     LOG.info("distilling a small net from %s rows", f"{len(learning):,}")
     engine = distil(large, learning.images, units)
-    small = open_int8(engine, large.network.architecture, CASCADE_FILE)
+    small = open_int8(engine, CASCADE_FILE)
     temperature = fit_temperature(answers(small, calibrating.images), calibrating.labels)
     logits = answers(small, judging.images)
     wrong = logits.argmax(axis=1) != judging.labels
@@ -135,8 +134,8 @@ def distil(large: Large, images: np.ndarray, units: int) -> bytes:
     taught = softmax(answers(teacher, shown) / large.temperature).astype(np.float32)
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        network = Perceptron(Architecture((units,), batch_norm=True, deskew=large.network.architecture.deskew))
-    fit(network, torch.from_numpy(network.architecture.shown(shown)), torch.from_numpy(taught))
+        network = Perceptron(Architecture((units,), batch_norm=True))
+    fit(network, torch.from_numpy(shown), torch.from_numpy(taught))
     return quantise(network, spread(shown, CALIBRATION_IMAGES))
 
 

@@ -9,9 +9,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Generator, Tensor
 
-from digitrec.architecture import Architecture
-from digitrec.training.augment import distort
-from digitrec.training.recipe import Recipe
+from digitrec.training.augment import Distortion, distort
 from digitrec.training.rows import Rows
 from digitrec.training.split import Split
 from digitrec.training.streaming import StreamedRows
@@ -27,9 +25,9 @@ def seed_for(seed: int, epoch: int, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()[:8]) >> 1
 
 
-def tensors_of(rows: Rows, architecture: Architecture) -> Batch:
-    """All rows as one batch, as the network is shown them."""
-    return torch.from_numpy(architecture.shown(rows.images)), torch.from_numpy(rows.labels.astype(np.int64))
+def tensors_of(rows: Rows) -> Batch:
+    """All rows as one batch."""
+    return torch.from_numpy(np.ascontiguousarray(rows.images)), torch.from_numpy(rows.labels.astype(np.int64))
 
 
 class Batches:
@@ -39,58 +37,54 @@ class Batches:
     `full_only` (batch norm cannot learn from a batch of one, and another epoch leaves out other rows).
     """
 
-    def __init__(
-        self, rows: Rows, architecture: Architecture, batch: int, order: Callable[[], Tensor], *, full_only: bool
-    ) -> None:
-        self.rows, self.architecture = rows, architecture
+    def __init__(self, rows: Rows, batch: int, order: Callable[[], Tensor], *, full_only: bool) -> None:
+        self.images, self.labels = tensors_of(rows)
         self.batch, self.order, self.full_only = batch, order, full_only
 
     def __len__(self) -> int:
-        return len(self.rows) // self.batch if self.full_only else -(-len(self.rows) // self.batch)
+        return len(self.labels) // self.batch if self.full_only else -(-len(self.labels) // self.batch)
 
     def __iter__(self) -> Iterator[Batch]:
         for chosen in torch.split(self.order(), self.batch)[: len(self)]:
-            yield tensors_of(self.rows.where(chosen.numpy()), self.architecture)
+            yield self.images[chosen], self.labels[chosen]
 
 
 class StreamedBatches:
     """Full batches of rows that lie on disk, in an order that `generator` gives anew for each pass."""
 
-    def __init__(
-        self, rows: StreamedRows, architecture: Architecture, batch: int, generator: Callable[[], Generator]
-    ) -> None:
-        self.rows, self.architecture, self.batch, self.generator = rows, architecture, batch, generator
+    def __init__(self, rows: StreamedRows, batch: int, generator: Callable[[], Generator]) -> None:
+        self.rows, self.batch, self.generator = rows, batch, generator
 
     def __len__(self) -> int:
         return len(self.rows) // self.batch
 
     def __iter__(self) -> Iterator[Batch]:
         for run in self.rows.shuffled(self.batch, self.generator()):
-            batches = [torch.split(tensor, self.batch) for tensor in tensors_of(run, self.architecture)]
+            batches = [torch.split(tensor, self.batch) for tensor in tensors_of(run)]
             yield from list(zip(*batches, strict=True))[: len(run) // self.batch]
 
 
 class DigitsDataModule(LightningDataModule):
     """Training rows shuffled and distorted anew each epoch; validation rows as they are."""
 
-    def __init__(self, split: Split, recipe: Recipe, seed: int) -> None:
+    def __init__(self, split: Split, *, batch: int, seed: int, distortion: Distortion) -> None:
         super().__init__()
-        self.split, self.recipe, self.seed = split, recipe, seed
+        self.split, self.batch, self.seed, self.distortion = split, batch, seed, distortion
         self.generator = Generator()
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.split.training) // self.recipe.batch
+        return len(self.split.training) // self.batch
 
     def train_dataloader(self) -> Batches | StreamedBatches:
         rows = self.split.training
         if isinstance(rows, StreamedRows):
-            return StreamedBatches(rows, self.recipe.architecture, self.recipe.batch, self.begin_epoch)
-        return Batches(rows, self.recipe.architecture, self.recipe.batch, self.shuffled, full_only=True)
+            return StreamedBatches(rows, self.batch, self.begin_epoch)
+        return Batches(rows, self.batch, self.shuffled, full_only=True)
 
     def val_dataloader(self) -> Batches:
-        rows, architecture = self.split.validation, self.recipe.architecture
-        return Batches(rows, architecture, EVALUATION_BATCH, lambda: torch.arange(len(rows)), full_only=False)
+        rows = self.split.validation
+        return Batches(rows, EVALUATION_BATCH, lambda: torch.arange(len(rows)), full_only=False)
 
     def shuffled(self) -> Tensor:
         """The order of this epoch's rows, all in memory."""
@@ -109,7 +103,6 @@ class DigitsDataModule(LightningDataModule):
         """Distort training batches where they are computed on."""
         images, labels = batch
         if self.trainer is not None and self.trainer.training:
-            distortion = self.recipe.distortion
-            done = self.trainer.global_step / self.trainer.estimated_stepping_batches
-            images = distort(images, distortion, self.generator, strength=distortion.strength(done))
+            strength = self.distortion.strength(self.trainer.global_step / self.trainer.estimated_stepping_batches)
+            images = distort(images, self.distortion, self.generator, strength=strength)
         return images, labels

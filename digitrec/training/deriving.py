@@ -41,7 +41,7 @@ def derive(network: Perceptron, images: np.ndarray) -> Derived:
     """
     shown = sample(images, COMPARED_IMAGES)
     engine = quantise(network, spread(shown, CALIBRATION_IMAGES))
-    rivals: dict[Arithmetic, Network] = {"int8": open_int8(engine, network.architecture, INT8_FILE)}
+    rivals: dict[Arithmetic, Network] = {"int8": open_int8(engine, INT8_FILE)}
     if BF16_FLAGS & processor_flags():
         rivals["bf16"] = in_bf16(network)
     wanted = labels(in_fp32(network), shown)

@@ -118,7 +118,7 @@ def fit(store: Store, folder: str, logs: str, recipe: Recipe, seed: int, split: 
     start = resume_point(checkpoints)
     with quiet_lightning():
         torch.manual_seed(seed)
-        data = DigitsDataModule(split, recipe, seed)
+        data = DigitsDataModule(split, batch=recipe.batch, seed=seed, distortion=recipe.distortion)
         module = DigitClassifier(recipe, seed, data.steps_per_epoch)
         recorder = Recorder(recipe.epochs, progress)
         trainer = make_trainer(store, checkpoints, recipe, recorder, loggers(store.full(logs)))

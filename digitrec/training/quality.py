@@ -54,7 +54,7 @@ class Calibration:
 def logits_of(network: Perceptron, images: np.ndarray) -> np.ndarray:
     """uint8 [n, 784] → float32 logits [n, 10], in the arithmetic that scoring uses."""
     with torch.inference_mode():
-        batches = torch.split(torch.tensor(network.architecture.shown(images)), BATCH)
+        batches = torch.split(torch.tensor(images), BATCH)
         return np.concatenate([network(batch).numpy() for batch in batches])
 
 

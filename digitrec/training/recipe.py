@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from digitrec.architecture import Architecture
 from digitrec.contract import CLASSES, PIXELS
+from digitrec.network import Architecture
 from digitrec.options import Preset
 from digitrec.training.augment import Distortion
 
@@ -42,12 +42,11 @@ class Recipe:
     label_smoothing: float = 0.0
     clip_norm: float = 5.0
     small_units: int = 0
-    deskew: bool = True
     distortion: Distortion = field(default_factory=Distortion)
 
     @property
     def architecture(self) -> Architecture:
-        return Architecture(self.hidden, self.dropout, batch_norm=True, deskew=self.deskew)
+        return Architecture(self.hidden, self.dropout, batch_norm=True)
 
     def threads(self, cores: int) -> int:
         """How many of `cores` to use. A small step is the work of one, so its result depends on no option either."""

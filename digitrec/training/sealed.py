@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from digitrec.architecture import Architecture
 from digitrec.errors import Corrupt
-from digitrec.network import Perceptron, load_network
+from digitrec.network import Architecture, Perceptron, load_network
 from digitrec.store import catalog
 from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest, read_checked

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from digitrec.architecture import Architecture
 from digitrec.contract import PIXELS, ids_digest, shard_schema
 from digitrec.engines import CASCADE_FILE, INT8_FILE
 from digitrec.engines.quantise import quantise
-from digitrec.network import Perceptron, save_network
+from digitrec.network import Architecture, Perceptron, save_network
 from digitrec.settings import Settings
 from digitrec.store.aliases import promote
 from digitrec.store.commit import make_folder

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from digitrec.architecture import Architecture
 from digitrec.errors import AlreadyPublished, ComputationFailed, Corrupt, Interrupted, NoInput
-from digitrec.network import Perceptron
+from digitrec.network import Architecture, Perceptron
 from digitrec.options import Precision, ScoreOptions
 from digitrec.progress import Step
 from digitrec.scoring import run as room

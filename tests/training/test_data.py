@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from digitrec.architecture import Architecture
 from digitrec.contract import PIXELS
 from digitrec.store.layout import Store
 from digitrec.training.data import Batches, seed_for
@@ -69,7 +68,7 @@ def test_batches_cover_every_row_once(rows: int, batch: int) -> None:
     data = Rows.of(images, np.arange(rows, dtype=np.uint8))
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(rows))
     for full_only in (True, False):
-        batches = Batches(data, Architecture(()), batch, lambda: order, full_only=full_only)
+        batches = Batches(data, batch, lambda: order, full_only=full_only)
         found = list(batches)
         assert len(found) == len(batches)
         seen = [int(label) for _, labels in found for label in labels]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitrec.architecture import Architecture
 from digitrec.engines import INT8_FILE
 from digitrec.engines.int8 import open_int8
+from digitrec.network import Architecture
 from digitrec.options import TrainOptions
 from digitrec.store.layout import Store
 from digitrec.training import deriving
@@ -27,9 +27,8 @@ def test_a_sealed_version_has_an_engine_and_says_how_well_it_agrees(
     publish_dataset("train", images[:600], labels[:600])
     report = train(store, TrainOptions(dataset=("train",), preset="quick"))
     card = json.loads(Path(report.folder, "card.json").read_text())
-    network = open_sealed(store, report.version).network
-    engine = open_int8(Path(report.folder, INT8_FILE).read_bytes(), network.architecture, INT8_FILE)
-    expected = logits_of(network, images).argmax(axis=1)
+    engine = open_int8(Path(report.folder, INT8_FILE).read_bytes(), INT8_FILE)
+    expected = logits_of(open_sealed(store, report.version).network, images).argmax(axis=1)
     assert card["engines"]["int8"]["images"] == deriving.COMPARED_IMAGES
     assert 0.97 < card["engines"]["int8"]["agreement"] <= 1
     assert (engine(images).argmax(axis=1) == expected).mean() > 0.97

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digitrec.architecture import Architecture
 from digitrec.errors import Interrupted
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
@@ -66,7 +65,7 @@ def test_the_split_is_the_same(streamed: Split, digits: Digits) -> None:
 def test_an_epoch_shows_every_row_once(streamed: Split, digits: Digits, batch: int, seed: int) -> None:
     """In full batches, but for a remainder; images keep their labels; the seed decides the order."""
     rows = streamed_rows(streamed)
-    batches = StreamedBatches(rows, Architecture(()), batch, lambda: torch.Generator().manual_seed(seed))
+    batches = StreamedBatches(rows, batch, lambda: torch.Generator().manual_seed(seed))
     found = list(batches)
     assert [len(labels) for _, labels in found] == [batch] * len(batches)
     shown = [

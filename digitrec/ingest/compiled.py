@@ -19,12 +19,7 @@ import numba
 F = TypeVar("F", bound=Callable[..., object])
 
 HERE = Path(__file__).parent
-SOURCES = (
-    "contract.py",
-    "compiled.py",
-    "deskew.py",
-    *(f"ingest/{name}.py" for name in ("dialect", "rejects", "fields", "simd", "pixels")),
-)
+SOURCES = ("../contract.py", "compiled.py", "dialect.py", "rejects.py", "fields.py", "simd.py", "pixels.py")
 
 
 def compiled(function: F) -> F:
@@ -34,14 +29,6 @@ def compiled(function: F) -> F:
         return cast(F, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
     finally:
         numba.config.CACHE_DIR = before
-
-
-def inlined(function: F) -> F:
-    """Make `function` part of each compiled one that calls it.
-
-    LLVM leaves some calls standing that are handed arrays, and what is in them is not vectorised.
-    """
-    return cast(F, numba.njit(nogil=True, inline="always", error_model="numpy")(function))
 
 
 @lru_cache
