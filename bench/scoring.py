@@ -23,7 +23,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ from digitrec.store.aliases import champion
 from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest
 
-PACKAGES = ("torch", "onnxruntime", "scikit-learn", "numpy", "pyarrow", "dask", "prefect")
+PACKAGES = ("torch", "onnxruntime", "scikit-learn", "ray", "numpy", "pyarrow", "dask", "prefect")
 PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16", "int8")
 LARGE, SMALL = "bench-large", "bench-small"
 QUICK_RIVALS = ("onnxruntime int8", "ray")
@@ -63,7 +62,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--rows", type=int)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rivals", default=",".join(name for name in RIVALS if name != "ray" or find_spec("ray")))
+    parser.add_argument("--rivals", default=",".join(RIVALS))
     asked = parser.parse_args()
     rows = asked.rows or ROWS[asked.what]
     machine = here(PACKAGES)
