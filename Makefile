@@ -1,6 +1,7 @@
 # make demo   the whole way on real digits      make test   the tests
 # make check  ruff, mypy, the import rule        make bench  the figures in the README
 # make soak   hours of faults and fuzzing        make clean  remove what make made
+# A soak that was stopped goes on when it is called again; soak.json tells how it went.
 PYTHON ?= python3.11
 STORE  ?= demo/store
 BIN    := .venv/bin
@@ -48,7 +49,7 @@ $(RIVALS): $(SETUP)
 	@touch $@
 
 soak: $(SETUP)
-	$(BIN)/pytest -m soak --timeout 0
+	$(BIN)/python -m pytest -p tests.soak -m soak --timeout 0
 
 clean:
-	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis soak.json

@@ -1,5 +1,6 @@
 """Bytes rot: whatever is flipped, cut, zeroed or swapped, it is found by its digest, named, and exits with 74."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,8 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-seeds = [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 200))]
+seeds = [*range(6), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(6, 125))]
+"""85 accidents a seed: 510 with every change, 10,000 more in a soak."""
 
 
 @pytest.mark.parametrize("seed", seeds)
@@ -78,7 +80,8 @@ def test_verify_names_every_damaged_file(scored: Store, pattern: str, seed: int)
 @pytest.mark.parametrize("seed", seeds)
 @pytest.mark.parametrize("pattern", INPUTS)
 def test_scoring_names_what_it_cannot_trust(scored: Store, pattern: str, seed: int) -> None:
-    """A damaged input is never scored: nothing is published, and the error names it."""
+    """A damaged input is never scored: nothing is published, and the error names it. (Parts that were made before stay
+    good, and would be used: so each accident finds none.)"""
     from digitrec.scoring.engine import load_engine
 
     generator = np.random.default_rng([seed, *pattern.encode()])
@@ -90,7 +93,9 @@ def test_scoring_names_what_it_cannot_trust(scored: Store, pattern: str, seed: i
         with pytest.raises(Corrupt, match=path.name):
             score(scored, options, settings_for(scored))
         path.write_bytes(before)
-    assert not Path(scored.full("predictions/night/quick-00000001.bf16/manifest.json")).exists()
+        made = Path(scored.full("predictions/night/quick-00000001.bf16"))
+        assert not (made / "manifest.json").exists()
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def test_swapped_shards_are_found(scored: Store) -> None:

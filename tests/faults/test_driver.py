@@ -1,11 +1,13 @@
 """The driver is killed, stopped, or started several times at once: the next run goes on; publication happens once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -58,7 +60,9 @@ def manifest(store: Store) -> Path:
     return Path(store.full(f"{FOLDER}/manifest.json"))
 
 
-@pytest.mark.parametrize("seen", [4, *(pytest.param(seen % PARTITIONS, marks=pytest.mark.soak) for seen in range(200))])
+@pytest.mark.parametrize(
+    "seen", [*range(10), *(pytest.param(seen % PARTITIONS, marks=pytest.mark.soak) for seen in range(190))]
+)
 def test_a_killed_driver_leaves_nothing_visible_and_the_next_goes_on(
     ready: Store, start: Start, run: Run, undisturbed: list[str], seen: int
 ) -> None:
@@ -113,16 +117,31 @@ def test_ctrl_c_stops_and_says_how_to_go_on(ready: Store, start: Start, run: Run
     assert run(quick, processes=False).datasets[0].rows == 240
 
 
-@pytest.mark.parametrize("drivers", [4, *(pytest.param(8, marks=pytest.mark.soak) for _ in range(20))])
+@pytest.mark.parametrize(("drivers", "rounds"), [(8, 20), pytest.param(64, 100, marks=pytest.mark.soak)])
 def test_started_several_times_at_once_it_publishes_once(
-    ready: Store, start: Start, undisturbed: list[str], drivers: int
+    ready: Store, undisturbed: list[str], drivers: int, rounds: int
 ) -> None:
-    """The same job in several processes at the same moment: one publishes, the others exit 0 with "already"."""
-    started = [start("quick", "thread") for _ in range(drivers)]
-    time.sleep(1)
-    go(ready)
-    answers = [driver.communicate(timeout=120) for driver in started]
-    assert [driver.returncode for driver in started] == [0] * drivers, answers
-    assert sorted(said for said, _ in answers) == ["already\n"] * (drivers - 1) + ["published\n"]
-    assert parts(ready.full(FOLDER)) == undisturbed
-    verify(ready)
+    """The same job in several processes at the same moment: one publishes, the others end well with "already"."""
+    with crowd(ready, drivers) as next_round:
+        for number in range(rounds):
+            assert next_round() == ["already"] * (drivers - 1) + ["published"], f"in round {number}"
+            assert parts(ready.full(FOLDER)) == undisturbed
+            verify(ready)
+            shutil.rmtree(ready.full("predictions"))
+
+
+@contextmanager
+def crowd(store: Store, drivers: int) -> Iterator[Callable[[], list[str]]]:
+    """A process that forks so many drivers at once, each time it is asked, and gives their answers, sorted."""
+    command = [sys.executable, "-m", "tests.faults.crowd", store.url, str(drivers)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        asked, answered = process.stdin, process.stdout
+
+        def next_round() -> list[str]:
+            asked.write("go\n")
+            asked.flush()
+            return sorted(answered.readline().split())
+
+        yield next_round

@@ -52,14 +52,15 @@ def scheduler() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
         first.stderr.close()
 
 
+@pytest.mark.parametrize("seen", [1, 3, 6])
 def test_a_scheduler_that_dies_ends_the_run(
-    ready: Store, scheduler: tuple[str, "subprocess.Popen[str]"], start: Start, undisturbed: list[str]
+    ready: Store, scheduler: tuple[str, "subprocess.Popen[str]"], start: Start, undisturbed: list[str], seen: int
 ) -> None:
     """Exit 69 with one line; nothing is published; the next run, on a cluster of its own, goes on."""
     address, process = scheduler
     driver = start("slow", "processes", address)
     go(ready)
-    wait_for_parts(ready, 2)
+    wait_for_parts(ready, seen)
     process.send_signal(signal.SIGKILL)
     _, said = driver.communicate(timeout=90)
     assert driver.returncode == 69, said
