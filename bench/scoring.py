@@ -204,8 +204,10 @@ class Race:
         timed([sys.executable, script, name, self.store.url, dataset, self.model.name, target])
         noted = json.loads(Path(f"{target}.json").read_text())
         self.note(name, noted["rows"] / noted["seconds"])
-        if Path(target).is_dir():
+        if Path(target).is_dir():  # Ray writes a folder
             shutil.rmtree(target)
+        else:
+            Path(target).unlink(missing_ok=True)
 
     def note(self, name: str, rate: float) -> None:
         self.rates.setdefault(name, []).append(rate)

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from digitrec.contract import PIXELS
 from digitrec.engines.choice import Choice, choose, processor_flags
-from digitrec.engines.floating import in_fp32
+from digitrec.engines.floating import in_fp32, one_core
 from digitrec.engines.int8 import open_int8
 from digitrec.engines.quantise import quantise
 from digitrec.errors import Misconfigured
@@ -63,6 +65,30 @@ def test_an_answer_in_int8_does_not_depend_on_its_batch(cuts: list[int]) -> None
 def test_the_same_network_and_images_make_the_same_bytes() -> None:
     """A version that is sealed twice is the same version."""
     assert quantise(NETWORK, IMAGES[:200]) == ENGINE
+
+
+def test_torch_stays_on_one_core_while_anybody_is_inside() -> None:
+    """Whoever leaves first does not give the others the cores back; the last one does."""
+    torch.set_num_threads(2)
+    there, go = threading.Event(), threading.Event()
+
+    def stay() -> int:
+        with one_core:
+            there.set()
+            go.wait(60)
+            return torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(stay)
+        there.wait(60)
+        with one_core:
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 1
+        go.set()
+        assert other.result() == 1
+    with one_core:
+        pass
+    assert torch.get_num_threads() == 2
 
 
 def test_one_node_a_layer_and_pixels_as_they_are() -> None:

@@ -1,4 +1,4 @@
-"""The Dask cluster: our own on the loopback, a thread or processes by the size of the job, or yours by address."""
+"""The Dask cluster: our own on the loopback, threads or processes by the size of the job, or yours by address."""
 
 import gc
 import importlib.metadata
@@ -23,8 +23,9 @@ from digitrec.scoring.worker import quiet
 from digitrec.settings import Settings
 
 LOG = logging.getLogger("digitrec.scoring")
-IN_PROCESS_ROWS = 64 * 1024
-"""Up to here a job is done before worker processes would have imported torch."""
+IN_PROCESS_ROWS = 500_000
+"""Up to here a job takes three seconds or less, and one more if worker processes are started for it. Beyond, what kills
+a worker should not end the run."""
 CONNECT_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 3.0
 COMPARED = ("digitrec", "dask", "distributed", "torch", "onnxruntime", "numpy", "pyarrow")
@@ -67,14 +68,14 @@ def connect(
         with own_processes(settings.threads, partitions) as cluster:
             yield cluster
     else:
-        with own_thread() as cluster:
+        with own_threads(settings.threads, partitions) as cluster:
             yield cluster
 
 
 @contextmanager
 def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
     """Worker processes on 127.0.0.1, one a core, but no more than there are partitions."""
-    workers = max(1, min(cores, partitions))
+    workers = slots_for(cores, partitions)
     with (
         dask.config.set(LOCAL_CONFIG),
         closing(
@@ -94,12 +95,17 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
         yield Cluster(client, local.scheduler_address, workers)
 
 
+def slots_for(cores: int, partitions: int) -> int:
+    return max(1, min(cores, partitions))
+
+
 @contextmanager
-def own_thread() -> Iterator[Cluster]:
-    """One worker inside this process: nothing to start, torch is imported once."""
+def own_threads(cores: int, partitions: int) -> Iterator[Cluster]:
+    """One worker inside this process, with as many threads: nothing to start, torch is imported once."""
+    threads = slots_for(cores, partitions)
     local = LocalCluster(
         n_workers=1,
-        threads_per_worker=1,
+        threads_per_worker=threads,
         processes=False,
         # Without addresses of their own, both would listen on every interface, dashboard or not.
         dashboard_address="127.0.0.1:0",
@@ -107,7 +113,7 @@ def own_thread() -> Iterator[Cluster]:
         memory_limit=0,
     )
     with closing(local), closing_client(Client(local, set_as_default=False)) as client:
-        yield Cluster(client, local.scheduler_address, 1)
+        yield Cluster(client, local.scheduler_address, threads)
 
 
 @contextmanager

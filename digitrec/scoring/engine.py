@@ -2,6 +2,7 @@
 
 import json
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from digitrec.engines import CASCADE_FILE, INT8_FILE, Arithmetic, Network
@@ -11,13 +12,21 @@ from digitrec.scoring.predict import Engine, Small
 from digitrec.store.layout import Store, model_folder
 from digitrec.store.manifest import Manifest, read_checked, read_manifest
 
+ONE_AT_A_TIME = Lock()
 
-@lru_cache(maxsize=4)
+
 def load_engine(store: Store, version: str, digest: str, precision: Arithmetic, cascade: bool = False) -> Engine:
     """Load a model version, once a process, every byte checked against the manifest whose digest is given.
 
     Raises `Corrupt`, naming the file; `Misconfigured` if there is no cascade, or it cannot be run here.
     """
+    with ONE_AT_A_TIME:
+        return loaded(store, version, digest, precision, cascade)
+
+
+@lru_cache(maxsize=4)
+def loaded(store: Store, version: str, digest: str, precision: Arithmetic, cascade: bool) -> Engine:
+    """Once for all threads, if they ask one after the other."""
     manifest = read_manifest(store, model_folder(version))
     if manifest.digest != digest:
         raise Corrupt(f"the manifest of model {version} in {store.url} changed while scoring; run it again")

@@ -111,7 +111,7 @@ class Ledger:
     `done`, `total`: rows, over the jobs of this run; `computed`, `costs`: of what no earlier run had finished.
     """
 
-    def __init__(self, jobs: Iterable[Job], partition_rows: int, progress: Progress) -> None:
+    def __init__(self, jobs: Iterable[Job], partition_rows: int | None, progress: Progress) -> None:
         self.partition_rows = partition_rows
         self.progress = progress
         self.scored: list[Scored] = []

@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from digitrec.contract import ROW_GROUP_ROWS
 from digitrec.errors import Corrupt
 from digitrec.store.manifest import File, Manifest, RowGroup
 
 PARTITION_ROWS = 64 * 1024
-"""A few seconds of one core: long against the milliseconds a task costs, short against what a crash may waste."""
+"""Half a second of one core: long against the milliseconds a task costs, short against what a crash may waste."""
+PARTITIONS = 16
+"""A dataset that can be has so many at least: of few, the last ones keep one core busy while the others wait."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,15 @@ class Partition:
         return f"partition {self.index} ({PurePosixPath(self.shard.path).name}, image_id {first} to {last})"
 
 
-def partitions(dataset: Manifest, rows: int = PARTITION_ROWS) -> Iterator[Partition]:
+def partition_rows(dataset_rows: int) -> int:
+    """How many rows a partition should have, by those of its dataset alone."""
+    return min(PARTITION_ROWS, max(ROW_GROUP_ROWS, dataset_rows // PARTITIONS))
+
+
+def partitions(dataset: Manifest, rows: int | None = None) -> Iterator[Partition]:
     """The dataset's partitions in order, each of at most `rows` rows, or of one row group that is larger.
 
+    `rows`: None for those that a dataset of its size should have.
     Raises `Corrupt` if the manifest does not say how a shard's rows are grouped.
     """
     index = 0
@@ -47,7 +56,7 @@ def partitions(dataset: Manifest, rows: int = PARTITION_ROWS) -> Iterator[Partit
             raise Corrupt(f"the manifest of dataset {dataset.name} does not name every row group of {shard.path}")
         bare = replace(shard, row_groups=())
         first = 0
-        for groups in runs(shard.row_groups, rows):
+        for groups in runs(shard.row_groups, rows or partition_rows(dataset.rows)):
             yield Partition(index, bare, first, groups)
             index, first = index + 1, first + len(groups)
 

@@ -16,7 +16,7 @@ from digitrec.scoring.job import prepare
 from digitrec.scoring.ledger import Crew, Failure, Ledger, Scored
 from digitrec.scoring.partition import score_partition
 from digitrec.scoring.peak import matrix_peak
-from digitrec.scoring.plan import PARTITION_ROWS
+from digitrec.scoring.plan import partition_rows
 from digitrec.scoring.window import STALL_S, Compute, Window
 from digitrec.settings import Settings
 from digitrec.store import catalog
@@ -92,7 +92,7 @@ class Means:
     processes: bool | None = None
     compute: Compute = score_partition
     stall_s: float = STALL_S
-    partition_rows: int = PARTITION_ROWS
+    partition_rows: int | None = None
 
 
 def score_all(
@@ -145,7 +145,8 @@ class Effort:
 
 def compute_open(ledger: Ledger, settings: Settings, means: Means, effort: Effort) -> RunCost | None:
     """Send the partitions of every open job through one cluster and one window; what it took."""
-    estimate = sum(1 + account.job.rows // means.partition_rows for account in ledger.open.values())
+    sizes = [account.job.rows for account in ledger.open.values()]
+    estimate = sum(1 + rows // (means.partition_rows or partition_rows(rows)) for rows in sizes)
     try:
         with connect(
             settings, rows=ledger.total, partitions=estimate, insecure=means.insecure, processes=means.processes

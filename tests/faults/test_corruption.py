@@ -82,13 +82,13 @@ def test_verify_names_every_damaged_file(scored: Store, pattern: str, seed: int)
 def test_scoring_names_what_it_cannot_trust(scored: Store, pattern: str, seed: int) -> None:
     """A damaged input is never scored: nothing is published, and the error names it. (Parts that were made before stay
     good, and would be used: so each accident finds none.)"""
-    from digitrec.scoring.engine import load_engine
+    from digitrec.scoring.engine import loaded
 
     generator = np.random.default_rng([seed, *pattern.encode()])
     path = generator.choice(sorted(Path(scored.url).glob(pattern)))
     options = NIGHT.model_copy(update={"precision": "bf16"})
     for _ in range(3):
-        load_engine.cache_clear()
+        loaded.cache_clear()
         before = damage(path, generator)
         with pytest.raises(Corrupt, match=path.name):
             score(scored, options, settings_for(scored))

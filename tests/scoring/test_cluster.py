@@ -109,6 +109,14 @@ def test_small_jobs_start_no_process(store: Store) -> None:
         assert cluster.address.startswith("inproc://")
 
 
+def test_jobs_of_seconds_run_in_threads_of_this_process(store: Store) -> None:
+    """As many as there are cores, but no more than partitions: processes would take a second to start."""
+    for partitions, slots in ((5, 2), (1, 1)):
+        with connect(settings_for(store), rows=room.IN_PROCESS_ROWS, partitions=partitions) as cluster:
+            assert cluster.address.startswith("inproc://")
+            assert cluster.slots == sum(cluster.client.nthreads().values()) == slots
+
+
 def test_everything_listens_on_the_loopback_only(store: Store) -> None:
     """Scheduler, workers and dashboard of our own cluster cannot be reached from elsewhere."""
     with connect(settings_for(store), rows=10**9, partitions=1) as cluster:

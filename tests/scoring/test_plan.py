@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from digitrec.contract import ROW_GROUP_ROWS, SHARD_ROWS
 from digitrec.errors import Corrupt
-from digitrec.scoring.plan import PARTITION_ROWS, partitions
+from digitrec.scoring.plan import PARTITION_ROWS, PARTITIONS, partition_rows, partitions
 from digitrec.store.layout import Store, dataset_folder
 from digitrec.store.manifest import File, Manifest, RowGroup, publish
 
@@ -48,6 +48,14 @@ def test_a_partition_is_a_run_of_one_shard_no_larger_than_asked(shards: list[lis
         place = slice(part.first_group, part.first_group + len(part.groups))
         assert by_path[part.shard.path].row_groups[place] == part.groups
         assert part.rows <= rows or len(part.groups) == 1
+
+
+@given(st.integers(0, 10**10))
+def test_small_datasets_are_cut_smaller(rows: int) -> None:
+    """So that cores end together; never below a row group, never above what a crash may waste."""
+    size = partition_rows(rows)
+    assert ROW_GROUP_ROWS <= size <= PARTITION_ROWS
+    assert rows < ROW_GROUP_ROWS * PARTITIONS or rows // size >= PARTITIONS
 
 
 def test_planning_is_lazy_and_opens_no_file() -> None:
