@@ -17,7 +17,7 @@ from digitrec.contract import KAGGLE_PIXELS
 from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest
 
-FEW_ROWS, MANY_ROWS = 300_000, 10_000_000
+FEW_ROWS, MORE_ROWS, MANY_ROWS = 300_000, 1_000_000, 10_000_000
 FEW_IMAGES = 64
 """So few different ones that thirty million rows are 250 MB on the disk; arithmetic and memory are the same."""
 FLOW = HERE.parent / "flows/score.py"
@@ -55,19 +55,20 @@ def workers(store: Store, model: Manifest, images: np.ndarray, rows: int, rounds
 
 
 def memory(store: Store, model: Manifest, images: np.ndarray, rows: int, rounds: int) -> Found:
-    """Greatest resident memory of all processes together at few rows and at many; once, memory is not noisy."""
+    """Greatest resident memory of all processes together: at few rows, which threads compute, at more, for which there
+    are worker processes, and at many; once, memory is not noisy."""
     found: dict[str, dict[str, float]] = {}
-    for count in (min(FEW_ROWS, rows // 10), rows):
+    for count in (FEW_ROWS, MORE_ROWS, rows):
         add_dataset(store, f"bench-{count}", images[:FEW_IMAGES], count)
         run, note = scored(store, model, f"bench-{count}")
         computed = note["computed"]
         sizes = {name: computed[f"{name}_bytes"] / 2**20 for name in ("driver", "worker")}
         found[f"{count}"] = {name: round(size, 1) for name, size in {"tree": run.tree_mb, **sizes}.items()}
         say(f"  {count:,} rows: {found[str(count)]} MB, {run.seconds:.1f} s, {computed['rows_per_s']:,} rows/s")
-    few, many = found.values()
-    ratio = round(many["tree"] / few["tree"], 3)
-    say(f"memory at many rows / at few: {ratio}")
-    return {"mb": found, "many_over_few": ratio}
+    few, more, many = (each["tree"] for each in found.values())
+    ratios = {"many_over_few": round(many / few, 3), "many_over_more": round(many / more, 3)}
+    say(f"memory: {ratios}")
+    return {"mb": found} | ratios
 
 
 def fixed(store: Store, model: Manifest, images: np.ndarray, rows: int, rounds: int) -> Found:
