@@ -66,7 +66,7 @@ def normalised(layer: Layer, norm: nn.BatchNorm1d) -> Layer:
     return Layer(layer.weight * gain, (layer.bias - mean.double()) * gain + norm.bias.detach().double())
 
 
-@one_core
+@one_core()
 @torch.inference_mode()
 def activation_scales(layers: Sequence[Layer], images: np.ndarray) -> list[float]:
     """What one step of eight bits is worth behind each hidden layer."""

@@ -66,7 +66,7 @@ def in_bf16(side: int) -> Product:
 def floating(square: "torch.Tensor") -> Product:
     from digitrec.engines.floating import one_core
 
-    @one_core
+    @one_core()
     def product() -> object:
         return square @ square
 

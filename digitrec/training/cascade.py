@@ -71,7 +71,7 @@ class Proof:
     upper_bound: float
 
 
-@one_core
+@one_core()
 def derive_cascade(large: Large, split: Split, units: int) -> Derived:
     """Distil a small net with so many hidden units, and find its threshold. Without one the facts say why.
 

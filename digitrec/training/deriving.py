@@ -32,7 +32,7 @@ class Derived:
     facts: dict[str, Any]
 
 
-@one_core
+@one_core()
 def derive(network: Perceptron, images: np.ndarray) -> Derived:
     """Quantise a network, calibrated on training images (uint8 [n, 784]), and compare the arithmetics with fp32.
 
