@@ -10,6 +10,7 @@ from contextvars import copy_context
 from importlib import import_module
 from threading import Thread
 
+from filelock import FileLock
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings, temporary_settings
 
@@ -59,14 +60,20 @@ def check_answers(url: str) -> None:
 
 
 def start_while_importing(library: str) -> None:
-    """Start the server that Prefect's clients will find, and use the wait. Raises `Unavailable` if that fails."""
+    """Start the server that Prefect's clients will find, and use the wait. Raises `Unavailable` if that fails.
+
+    One after the other: two servers that make or upgrade the same database at once stand in each other's way.
+    """
     from prefect.server.api.server import SubprocessASGIServer
 
+    home = get_current_settings().home
     problems: list[Exception] = []
 
     def start() -> None:
         try:
-            SubprocessASGIServer().start()
+            home.mkdir(parents=True, exist_ok=True)
+            with FileLock(home / "digitrec-server.lock"):
+                SubprocessASGIServer().start()
         except (OSError, RuntimeError) as error:
             problems.append(error)
 
@@ -76,4 +83,4 @@ def start_while_importing(library: str) -> None:
     import_module(library)
     starting.join()
     if problems:
-        raise Unavailable(f"Prefect's own server did not start: {problems[0]}; see {get_current_settings().home}")
+        raise Unavailable(f"Prefect's own server did not start: {problems[0]}; see {home}")

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +37,12 @@ LOCAL_CONFIG = {
     "distributed.deploy.lost-worker-timeout": "1000 days",
     # A worker that is stopped or cut off is given up, and its partition done elsewhere, after a minute instead of five.
     "distributed.scheduler.worker-ttl": "60 seconds",
+    # Each worker would look at its stack a hundred times a second and at its clock fifty times, for a dashboard, and at
+    # its memory ten times: with all cores computing, a thirtieth of the machine.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.worker.memory.monitor-interval": "500ms",
     # Dask would also set MALLOC_TRIM_THRESHOLD_: every batch's memory went back to the system, a fifth more CPU time.
     "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
 }
@@ -78,6 +85,7 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
     workers = slots_for(cores, partitions)
     with (
         dask.config.set(LOCAL_CONFIG),
+        script_hidden(),
         closing(
             LocalCluster(
                 n_workers=workers,
@@ -93,6 +101,24 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
         client.forward_logging("digitrec")
         LOG.info("local cluster: %d worker processes, dashboard %s", workers, local.dashboard_link)
         yield Cluster(client, local.scheduler_address, workers)
+
+
+@contextmanager
+def script_hidden() -> Iterator[None]:
+    """Keep new processes from running this process's script once more.
+
+    multiprocessing does that, under another name, for the sake of functions defined there. Workers need none, and would
+    import all of Prefect with a flow's script: a second, 40 MB and its log. Where there is no script, as in an
+    interactive session, there is nothing to run.
+    """
+    main: dict[str, object] = vars(sys.modules["__main__"])
+    hidden: dict[str, object] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    main.pop("__file__", None)
+    try:
+        yield
+    finally:
+        main.update(hidden)
 
 
 def slots_for(cores: int, partitions: int) -> int:
