@@ -53,6 +53,8 @@ def digitrec(store: Store, preset: str, limit_s: float) -> Iterator[Moment]:
     began = time.perf_counter()
 
     def watch(step: Step) -> None:
+        if step.stage != "train":
+            return
         accuracy = float(step.facts["validation accuracy"].rstrip("%")) / 100
         moments.append(Moment(time.perf_counter() - began, accuracy))
         if moments[-1].seconds > limit_s:

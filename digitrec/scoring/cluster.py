@@ -108,7 +108,7 @@ def script_hidden() -> Iterator[None]:
     """Keep new processes from running this process's script once more.
 
     multiprocessing does that, under another name, for the sake of functions defined there. Workers need none, and would
-    import all of Prefect with a flow's script: a second, 40 MB and its log. Where there is no script, as in an
+    import all of Prefect with a flow's script: a second, 50 MB and its log. Where there is no script, as in an
     interactive session, there is nothing to run.
     """
     main: dict[str, object] = vars(sys.modules["__main__"])
