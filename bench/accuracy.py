@@ -33,9 +33,9 @@ from digitrec.store import catalog
 from digitrec.store.layout import Store
 from digitrec.training.augment import Distortion
 from digitrec.training.evaluation import evaluate
-from digitrec.training.fitting import fit, own_torch_state
+from digitrec.training.fitting import Course, fit, own_torch_state
 from digitrec.training.quality import logits_of, mcnemar, wilson
-from digitrec.training.recipe import Recipe, recipe_for
+from digitrec.training.recipe import Distillation, Recipe, recipe_for
 from digitrec.training.rows import read_rows, row_digests
 from digitrec.training.run import train
 from digitrec.training.split import Split
@@ -45,13 +45,16 @@ EXAM_FROM, EXAM_SHARE, EXAMS = 1 / 6, 1 / 12, 10
 PACKAGES = ("torch", "pytorch-lightning", "numpy")
 
 DEFAULT = recipe_for("default", 60_000)
-FIELD = DEFAULT.distortion
+FIELD, TEACHER = DEFAULT.distortion, DEFAULT.distillation or Distillation()
 VARIANTS: dict[str, Recipe] = {
     "base": DEFAULT,
     "two-layers": replace(DEFAULT, hidden=(1024, 1024)),
     "wide-then-narrow": replace(DEFAULT, hidden=(1400, 600)),
-    "smoothed": replace(DEFAULT, label_smoothing=0.1),
-    "not-smoothed": replace(DEFAULT, label_smoothing=0.0),
+    "untaught": replace(DEFAULT, distillation=None, label_smoothing=0.05),
+    "untaught-not-smoothed": replace(DEFAULT, distillation=None),
+    "cooler": replace(DEFAULT, distillation=replace(TEACHER, temperature=2.0)),
+    "teacher-of-half": replace(DEFAULT, distillation=replace(TEACHER, epochs=TEACHER.epochs // 2)),
+    "wide": replace(DEFAULT, hidden=(1600, 1600, 1600)),
     "dropout": replace(DEFAULT, dropout=0.1),
     "small-batches": replace(DEFAULT, batch=256),
     "more-decay": replace(DEFAULT, weight_decay=0.08),
@@ -112,7 +115,7 @@ def train_candidate(store: Store, name: str, seed: int, epochs: int) -> Candidat
     began = time.perf_counter()
     with own_torch_state(1):
         folder = f"_training/{name}-{seed}"
-        fitted = fit(store, f"{folder}/checkpoints", f"{folder}/logs", recipe, seed, split, silent)
+        fitted = fit(Course(store, f"{folder}/checkpoints", f"{folder}/logs", seed, split, silent), recipe)
         logits = logits_of(fitted.network, split.validation.images)
     wrong = np.flatnonzero(logits.argmax(axis=1) != split.validation.labels)
     loss = min(epoch.val_loss for epoch in fitted.history)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from digitrec.contract import PIXELS
 from digitrec.engines.choice import Choice, choose, processor_flags
-from digitrec.engines.floating import in_fp32, one_core
+from digitrec.engines.floating import in_fp32, on_cores
 from digitrec.engines.int8 import open_int8
 from digitrec.engines.quantise import quantise
 from digitrec.errors import Misconfigured
@@ -67,27 +67,26 @@ def test_the_same_network_and_images_make_the_same_bytes() -> None:
     assert quantise(NETWORK, IMAGES[:200]) == ENGINE
 
 
-def test_one_core_is_for_the_thread_that_asks() -> None:
-    """Inside, a thread computes on one core, whatever others do; outside, each has as many as it had."""
-    torch.set_num_threads(2)
-    there, go = threading.Event(), threading.Event()
+def test_the_number_of_cores_is_that_of_the_thread_that_asks() -> None:
+    """Inside, a thread computes on as many as it asked for, whatever others do; outside, each has as many as it had."""
+    before, there, go = torch.get_num_threads(), threading.Event(), threading.Event()
 
     def stay() -> int:
-        with one_core():
+        with on_cores(1):
             there.set()
             go.wait(60)
             return torch.get_num_threads()
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, on_cores(2):
         other = pool.submit(stay)
         there.wait(60)
         assert torch.get_num_threads() == 2
-        with one_core():
+        with on_cores(1):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
         go.set()
         assert other.result() == 1
-    assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == before
 
 
 def test_one_node_a_layer_and_pixels_as_they_are() -> None:

@@ -12,14 +12,14 @@ from digitrec.network import SCALE, Perceptron
 
 
 @contextmanager
-def one_core() -> Iterator[None]:
-    """Partitions are what runs in parallel. A product spread over cores rounds differently with their number; on one,
-    a part comes out the same wherever it is computed, byte for byte.
+def on_cores(number: int) -> Iterator[None]:
+    """Let torch compute on so many cores; it keeps the number for each thread, so other threads keep theirs.
 
-    Torch keeps the number of cores for each thread: other threads keep theirs.
+    On one where partitions are what runs in parallel: a product spread over cores rounds differently with their number;
+    on one, a part comes out the same wherever it is computed, byte for byte.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(number)
     try:
         yield
     finally:
@@ -29,7 +29,7 @@ def one_core() -> Iterator[None]:
 def in_fp32(network: Perceptron) -> Network:
     """The network as it was trained."""
 
-    @one_core()
+    @on_cores(1)
     @torch.inference_mode()
     def logits(images: np.ndarray) -> np.ndarray:
         answer: np.ndarray = network(torch.tensor(images)).numpy()  # [n, 10]
@@ -42,7 +42,7 @@ def in_bf16(network: Perceptron) -> Network:
     """Weights and activations in bfloat16: faster where the processor has it, about three digits of precision."""
     layers = copy.deepcopy(network.layers).bfloat16()
 
-    @one_core()
+    @on_cores(1)
     @torch.inference_mode()
     def logits(images: np.ndarray) -> np.ndarray:
         scaled = (torch.tensor(images).float() * SCALE).bfloat16()  # [n, 784]

@@ -14,7 +14,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from digitrec.contract import CLASSES, PIXELS
-from digitrec.engines.floating import one_core
+from digitrec.engines.floating import on_cores
 from digitrec.network import SCALE, Perceptron
 
 OPSET, IR_VERSION = 17, 8
@@ -66,7 +66,7 @@ def normalised(layer: Layer, norm: nn.BatchNorm1d) -> Layer:
     return Layer(layer.weight * gain, (layer.bias - mean.double()) * gain + norm.bias.detach().double())
 
 
-@one_core()
+@on_cores(1)
 @torch.inference_mode()
 def activation_scales(layers: Sequence[Layer], images: np.ndarray) -> list[float]:
     """What one step of eight bits is worth behind each hidden layer."""

@@ -64,9 +64,9 @@ def in_bf16(side: int) -> Product:
 
 
 def floating(square: "torch.Tensor") -> Product:
-    from digitrec.engines.floating import one_core
+    from digitrec.engines.floating import on_cores
 
-    @one_core()
+    @on_cores(1)
     def product() -> object:
         return square @ square
 

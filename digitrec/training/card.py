@@ -9,6 +9,10 @@ from dataclasses import asdict
 from importlib.metadata import version as installed
 from typing import Any
 
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
 from digitrec import __version__
 from digitrec.contract import CLASSES, FORMAT, PIXELS
 from digitrec.network import Perceptron
@@ -16,6 +20,7 @@ from digitrec.store.manifest import Manifest
 from digitrec.training.fitting import Fitted
 from digitrec.training.plan import SPLIT, Plan
 from digitrec.training.quality import Calibration, Quality
+from digitrec.training.recipe import Recipe
 from digitrec.training.split import Split
 
 PACKAGES = ("torch", "pytorch-lightning", "numpy")
@@ -24,7 +29,12 @@ PASSES = 3
 
 
 def card_of(
-    plan: Plan, datasets: Sequence[Manifest], split: Split, fitted: Fitted, calibration: Calibration, quality: Quality
+    plan: Plan,
+    datasets: Sequence[Manifest],
+    split: Split,
+    fitted: Fitted[Perceptron],
+    calibration: Calibration,
+    quality: Quality,
 ) -> dict[str, Any]:
     """The card as plain values, as `card.json` keeps it."""
     return {
@@ -41,6 +51,7 @@ def card_of(
         "hyperparameters": plan.asked["recipe"],
         "epochs": len(fitted.history),
         "best_epoch": fitted.best_epoch,
+        "teacher": teacher_of(fitted),
         "rows": {"training": len(split.training), "validation": len(split.validation)},
         "split": SPLIT,
         "cost": cost_of(plan, split, fitted),
@@ -49,15 +60,41 @@ def card_of(
     }
 
 
-def cost_of(plan: Plan, split: Split, fitted: Fitted) -> dict[str, int]:
-    """What the training took, in numbers that are the same wherever it runs."""
-    images = len(fitted.history) * (len(split.training) // plan.recipe.batch) * plan.recipe.batch
-    return {"images_shown": images, "multiply_adds": PASSES * images * multiply_adds(fitted.network)}
+def teacher_of(fitted: Fitted[Perceptron]) -> dict[str, Any] | None:
+    """How good the network was whose answers were learned; None where labels were."""
+    teacher = fitted.teacher
+    if teacher is None:
+        return None
+    kept = teacher.history[teacher.best_epoch - 1]
+    return {
+        "parameters": sum(parameter.numel() for parameter in teacher.network.parameters()),
+        "epochs": len(teacher.history),
+        "best_epoch": teacher.best_epoch,
+        "accuracy": kept.val_accuracy,
+    }
 
 
-def multiply_adds(network: Perceptron) -> int:
-    """Those of one image's forward pass: one for each weight of a linear layer."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.dim() == 2)
+def cost_of(plan: Plan, split: Split, fitted: Fitted[Perceptron]) -> dict[str, int]:
+    """What the training took, in numbers that are the same wherever it runs: images shown to the perceptron, and
+    multiply-adds, the teacher's training and its answers included."""
+    images = images_shown(fitted, plan.recipe, split)
+    work = PASSES * images * multiply_adds(fitted.network)
+    if fitted.teacher and plan.recipe.of_teacher:
+        studied = PASSES * images_shown(fitted.teacher, plan.recipe.of_teacher, split)
+        work += (studied + images) * multiply_adds(fitted.teacher.network)
+    return {"images_shown": images, "multiply_adds": work}
+
+
+def images_shown(fitted: Fitted[Any], recipe: Recipe, split: Split) -> int:
+    """Full batches only."""
+    return len(fitted.history) * (len(split.training) // recipe.batch) * recipe.batch
+
+
+def multiply_adds(network: nn.Module) -> int:
+    """Those of one image's forward pass in linear layers and convolutions."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, PIXELS))
+    return int(counter.get_total_flops() // 2)
 
 
 def markdown(card: dict[str, Any]) -> str:
@@ -133,12 +170,13 @@ def training_page(card: dict[str, Any]) -> str:
     )
     packages = ", ".join(f"{name} {number}" for name, number in card["packages"].items())
     cost = card["cost"]
+    learned = taught(card["teacher"]) if card.get("teacher") else ""
     return f"""## How it was made
 
 Preset {card["preset"]}, seed {card["seed"]}, {card["rows"]["training"]:,} training rows, {card["epochs"]} epochs; epoch
 {card["best_epoch"]} was kept. It was shown {cost["images_shown"]:,} images, which took about
 {cost["multiply_adds"] / 1e12:,.2f} × 10¹² multiply-adds. Seconds, rates and the processor are in
-`runs/*.json`, one file a run.
+`runs/*.json`, one file a run.{learned}
 
 | dataset | rows | digest |
 | --- | --- | --- |
@@ -146,6 +184,13 @@ Preset {card["preset"]}, seed {card["seed"]}, {card["rows"]["training"]:,} train
 
 Made with Python {card["python"]}, {packages}.
 """
+
+
+def taught(teacher: dict[str, Any]) -> str:
+    size, share = f"{teacher['parameters']:,} parameters", f"{teacher['accuracy']:.2%} of the validation rows right"
+    return f""" It learned the answers of a convolutional network
+({size}, {teacher["epochs"]} epochs; {share}) that was trained on the same
+rows before, and is not kept."""
 
 
 def between(interval: Sequence[float] | None) -> str:

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from digitrec.engines import CASCADE_FILE, Network
 from digitrec.engines.confidence import confidence
-from digitrec.engines.floating import in_fp32, one_core
+from digitrec.engines.floating import in_fp32, on_cores
 from digitrec.engines.int8 import open_int8
 from digitrec.engines.quantise import quantise
 from digitrec.network import Architecture, Perceptron
@@ -71,7 +71,7 @@ class Proof:
     upper_bound: float
 
 
-@one_core()
+@on_cores(1)
 def derive_cascade(large: Large, split: Split, units: int) -> Derived:
     """Distil a small net with so many hidden units, and find its threshold. Without one the facts say why.
 

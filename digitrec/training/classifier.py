@@ -1,25 +1,32 @@
-"""What is optimised, and how: the perceptron as a LightningModule."""
+"""What is optimised, and how: the perceptron, and before it the network that teaches it, as a LightningModule."""
 
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, SequentialLR
 
-from digitrec.network import Perceptron
 from digitrec.training.data import Batch, seed_for
 from digitrec.training.recipe import Recipe
+from digitrec.training.teacher import distillation_loss
 
 
 class DigitClassifier(LightningModule):
-    """A `Perceptron` under cross-entropy and AdamW, with a one-cycle learning rate (Smith and Topin, 2018)."""
+    """A network under AdamW with a one-cycle learning rate (Smith and Topin, 2018).
 
-    def __init__(self, recipe: Recipe, seed: int, steps_per_epoch: int) -> None:
+    It learns labels, or, with a `teacher` (whose weights stay as they are), the answers that one gives to the same
+    distorted images.
+    """
+
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, seed: int, steps_per_epoch: int, teacher: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.recipe, self.seed, self.steps_per_epoch = recipe, seed, steps_per_epoch
-        self.network = Perceptron(recipe.architecture)
+        self.network, self.recipe, self.seed, self.steps_per_epoch = network, recipe, seed, steps_per_epoch
+        # In a tuple, which hides it from Lightning: it is neither optimised, nor in checkpoints, nor set to training.
+        self.teachers = (teacher,) if teacher else ()
         self.training_losses: list[Tensor] = []
         self.losses: list[Tensor] = []
         self.right: list[Tensor] = []
@@ -29,6 +36,10 @@ class DigitClassifier(LightningModule):
         logits: Tensor = self.network(images)
         return logits
 
+    def on_fit_start(self) -> None:
+        for teacher in self.teachers:
+            teacher.to(self.device).eval()
+
     def on_train_epoch_start(self) -> None:
         """Dropout draws from torch's own generator: it begins anew each epoch, so that a resumed one is the same."""
         torch.manual_seed(seed_for(self.seed, self.current_epoch, "dropout"))
@@ -36,9 +47,18 @@ class DigitClassifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
-        loss = F.cross_entropy(self(images), labels, label_smoothing=self.recipe.label_smoothing)
+        loss = self.loss(images, labels)
         self.training_losses.append(loss.detach())
         return loss
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean over the batch: against the teacher's answers if there is one, else against labels."""
+        how = self.recipe.distillation
+        if how is None or not self.teachers:
+            return F.cross_entropy(self(images), labels, label_smoothing=self.recipe.label_smoothing)
+        with torch.no_grad():
+            taught = self.teachers[0](images)
+        return distillation_loss(self(images), taught, how.temperature)
 
     def on_validation_epoch_start(self) -> None:
         self.losses, self.right = [], []

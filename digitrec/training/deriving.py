@@ -10,7 +10,7 @@ from torch import Generator
 
 from digitrec.engines import INT8_FILE, Arithmetic, Network
 from digitrec.engines.choice import processor_flags
-from digitrec.engines.floating import in_bf16, in_fp32, one_core
+from digitrec.engines.floating import in_bf16, in_fp32, on_cores
 from digitrec.engines.int8 import open_int8
 from digitrec.engines.quantise import quantise
 from digitrec.network import Perceptron
@@ -32,7 +32,7 @@ class Derived:
     facts: dict[str, Any]
 
 
-@one_core()
+@on_cores(1)
 def derive(network: Perceptron, images: np.ndarray) -> Derived:
     """Quantise a network, calibrated on training images (uint8 [n, 784]), and compare the arithmetics with fp32.
 

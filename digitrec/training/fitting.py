@@ -1,23 +1,26 @@
-"""One run of Lightning's Trainer: set up quietly, resumed exactly, ended by the user in an orderly way."""
+"""Runs of Lightning's Trainer, the teacher's and the perceptron's: quiet, resumed exactly, ended in an orderly way."""
 
 import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import nn
 
+from digitrec.engines.floating import on_cores
 from digitrec.errors import ComputationFailed, Interrupted
 from digitrec.network import Perceptron
 from digitrec.progress import Progress, Step
+from digitrec.store.commit import make_folder
 from digitrec.store.layout import Store
 from digitrec.training.checkpoints import (
     BEST,
@@ -32,9 +35,13 @@ from digitrec.training.classifier import DigitClassifier
 from digitrec.training.data import DigitsDataModule
 from digitrec.training.recipe import Recipe
 from digitrec.training.split import Split
+from digitrec.training.teacher import Teacher
 
 LOG = logging.getLogger("digitrec.training")
+TEACHER = "teacher"
+"""The folder of its checkpoints, and of its logs, in those of the training."""
 MEASURED = ("train_loss", "val_loss", "val_loss_error", "val_accuracy")
+N = TypeVar("N", bound=nn.Module)
 NOISY = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 
 
@@ -51,25 +58,46 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """The network of the best epoch, in evaluation mode on the CPU, and the whole history.
+class Fitted(Generic[N]):
+    """The network of the best epoch, in evaluation mode on the CPU, the whole history, and who taught it.
 
     `epochs_run` and `seconds` are this process's share; the history holds the epochs of earlier ones too.
     """
 
-    network: Perceptron
+    network: N
     best_epoch: int
     history: tuple[Epoch, ...]
     epochs_run: int
     seconds: float
     warnings: tuple[str, ...]
+    teacher: "Fitted[Teacher] | None" = None
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the teacher's training and the perceptron's have in common.
+
+    `folder` and `logs` are store-relative; `stage` is its name in logs and progress.
+    """
+
+    store: Store
+    folder: str
+    logs: str
+    seed: int
+    split: Split
+    progress: Progress
+    stage: str = "train"
+
+    @property
+    def of_teacher(self) -> "Course":
+        return replace(self, folder=f"{self.folder}/{TEACHER}", logs=f"{self.logs}/{TEACHER}", stage="teach")
 
 
 class Recorder(Callback):
     """Keeps the history (in every checkpoint too), logs a line an epoch, and moves the progress."""
 
-    def __init__(self, epochs: int, progress: Progress) -> None:
-        self.epochs, self.progress = epochs, progress
+    def __init__(self, stage: str, epochs: int, progress: Progress) -> None:
+        self.stage, self.epochs, self.progress = stage, epochs, progress
         self.history: list[Epoch] = []
         self.epochs_run = 0
 
@@ -86,8 +114,9 @@ class Recorder(Callback):
     def tell(self, epoch: Epoch) -> None:
         facts = {"validation accuracy": f"{epoch.val_accuracy:.2%}", "loss": f"{epoch.val_loss:.4f}"}
         said = ", ".join(f"{name} {value}" for name, value in facts.items())
-        LOG.info("epoch %d of %d: %s, training loss %.4f", epoch.epoch, self.epochs, said, epoch.train_loss)
-        self.progress(Step("train", epoch.epoch, self.epochs, "epochs", facts, logged=True))
+        count = f"{self.stage}: epoch {epoch.epoch} of {self.epochs}"
+        LOG.info("%s: %s, training loss %.4f", count, said, epoch.train_loss)
+        self.progress(Step(self.stage, epoch.epoch, self.epochs, "epochs", facts, logged=True))
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": [vars(epoch) for epoch in self.history]}
@@ -108,28 +137,40 @@ class Patience(EarlyStopping):
             trainer.should_stop = True
 
 
-def fit(store: Store, folder: str, logs: str, recipe: Recipe, seed: int, split: Split, progress: Progress) -> Fitted:
-    """Train to the end, from the newest good checkpoint in `folder` (store-relative, as is `logs`) if there is one.
+def fit(course: Course, recipe: Recipe) -> Fitted[Perceptron]:
+    """Train to the end: the teacher first, if the recipe has one. Each goes on from the newest good checkpoint in its
+    folder, if there is one.
 
     Raises `Interrupted` on SIGINT or SIGTERM, `ComputationFailed` if the loss diverges, `StorageFailed` if a
     checkpoint cannot be written.
     """
-    began, checkpoints = time.monotonic(), store.full(folder)
+    if recipe.of_teacher is None:
+        return fit_network(course, recipe, lambda: Perceptron(recipe.architecture), None)
+    teacher = fit_network(course.of_teacher, recipe.of_teacher, Teacher, None)
+    fitted = fit_network(course, recipe, lambda: Perceptron(recipe.architecture), teacher.network)
+    return replace(fitted, teacher=teacher, warnings=(*teacher.warnings, *fitted.warnings))
+
+
+def fit_network(course: Course, recipe: Recipe, make: Callable[[], N], teacher: Teacher | None) -> Fitted[N]:
+    """One network that `make` initialises, under a recipe of its own."""
+    began, checkpoints = time.monotonic(), make_folder(course.store, course.folder)
     start = resume_point(checkpoints)
     with quiet_lightning():
-        torch.manual_seed(seed)
-        data = DigitsDataModule(split, batch=recipe.batch, seed=seed, distortion=recipe.distortion)
-        module = DigitClassifier(recipe, seed, data.steps_per_epoch)
-        recorder = Recorder(recipe.epochs, progress)
-        trainer = make_trainer(store, checkpoints, recipe, recorder, loggers(store.full(logs)))
+        torch.manual_seed(course.seed)
+        network = make()
+        data = DigitsDataModule(course.split, batch=recipe.batch, seed=course.seed, distortion=recipe.distortion)
+        module = DigitClassifier(network, recipe, course.seed, data.steps_per_epoch, teacher)
+        recorder = Recorder(course.stage, recipe.epochs, course.progress)
+        trainer = make_trainer(course.store, checkpoints, recipe, recorder, loggers(course.store.full(course.logs)))
         for warning in start.warnings:
             LOG.warning(warning)
         if start.path:
             LOG.info("going on from %s", start.path)
         run_to_end(trainer, module, data, start.path)
-        best = DigestedCheckpointIO(store).load_checkpoint(checkpoint_path(checkpoints, BEST))
+        best = DigestedCheckpointIO(course.store).load_checkpoint(checkpoint_path(checkpoints, BEST))
     module.load_state_dict(best["state_dict"])
-    network, seconds = module.network.cpu().eval(), time.monotonic() - began
+    network.cpu().eval()
+    seconds = time.monotonic() - began
     return Fitted(network, best["epoch"] + 1, tuple(recorder.history), recorder.epochs_run, seconds, start.warnings)
 
 
@@ -194,11 +235,9 @@ def quiet_lightning() -> Iterator[None]:
 @contextmanager
 def own_torch_state(threads: int) -> Iterator[None]:
     """Give training its own threads, random state and determinism, and the caller his back."""
-    before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads)
+    deterministic = torch.are_deterministic_algorithms_enabled()
     try:
-        with torch.random.fork_rng():
+        with on_cores(threads), torch.random.fork_rng():
             yield
     finally:
-        torch.set_num_threads(before)
         torch.use_deterministic_algorithms(deterministic)

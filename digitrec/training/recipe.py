@@ -12,6 +12,8 @@ from digitrec.training.augment import Distortion
 STEPS_PER_EPOCH_MIN = 28
 """Small datasets are trained in smaller batches, so that an epoch is never fewer steps than this."""
 BATCH_MIN = 16
+TEACHER_IMAGES, TEACHER_EPOCHS_MIN, TEACHER_EPOCHS_MAX = 1_500_000, 5, 60
+"""What the network that teaches is shown itself, first."""
 RAMP_EPOCHS_MAX = 6
 """Distortions rise no longer than this: few rows, seen often, need them at full strength most of the time."""
 
@@ -19,6 +21,19 @@ RAMP_EPOCHS_MAX = 6
 PARALLEL_FROM = 150_000_000
 """Multiply-adds of one forward pass from which a second core pays. Below, threads wait for one another more than they
 work, and on a busy machine ten times as long: torch's threads spin at every barrier until the last one has its turn."""
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A convolutional network is trained before, with numbers of its own, and the perceptron learns its answers instead
+    of labels, both softened by `temperature`."""
+
+    epochs: int = 25
+    batch: int = 256
+    peak_lr: float = 4e-3
+    peak_at: float = 0.2
+    weight_decay: float = 0.02
+    temperature: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -43,10 +58,20 @@ class Recipe:
     clip_norm: float = 5.0
     small_units: int = 0
     distortion: Distortion = field(default_factory=Distortion)
+    distillation: Distillation | None = None
 
     @property
     def architecture(self) -> Architecture:
         return Architecture(self.hidden, self.dropout, batch_norm=True)
+
+    @property
+    def of_teacher(self) -> "Recipe | None":
+        """That of the network that teaches first; its `hidden` means nothing."""
+        how = self.distillation
+        if how is None:
+            return None
+        numbers = {name: number for name, number in asdict(how).items() if name != "temperature"}
+        return replace(self, **numbers, patience_epochs=how.epochs, label_smoothing=0.0, distillation=None)
 
     def threads(self, cores: int) -> int:
         """How many of `cores` to use. A small step is the work of one, so its result depends on no option either."""
@@ -59,7 +84,12 @@ class Recipe:
 
     @classmethod
     def from_json(cls, numbers: Mapping[str, Any]) -> "Recipe":
-        fixed = {"hidden": tuple(numbers["hidden"]), "distortion": Distortion(**numbers["distortion"])}
+        how = numbers["distillation"]
+        fixed = {
+            "hidden": tuple(numbers["hidden"]),
+            "distortion": Distortion(**numbers["distortion"]),
+            "distillation": None if how is None else Distillation(**how),
+        }
         return cls(**{**numbers, **fixed})
 
 
@@ -79,7 +109,7 @@ CALM = Distortion(shift_px=1.0, calm=0.3, end=0.3)
 """Distortions of the prototype, a smaller shift (digits come centred), and a calm end, which paid most of all:
 bench/accuracy.py."""
 
-LARGE = Recipe((800, 800, 800), 1000, 512, label_smoothing=0.05, small_units=128, distortion=CALM)
+LARGE = Recipe((800, 800, 800), 175, 512, small_units=128, distortion=CALM, distillation=Distillation())
 
 PRESETS: dict[Preset, Budget] = {
     "quick": Budget(
@@ -95,17 +125,33 @@ PRESETS: dict[Preset, Budget] = {
             distortion=replace(CALM, ramp=0.4),
         ),
     ),
-    "default": Budget(15_000_000, 20, replace(LARGE, epochs=250)),
-    "best": Budget(60_000_000, 60, LARGE),
+    "default": Budget(10_500_000, 20, LARGE),
+    "best": Budget(18_000_000, 30, replace(LARGE, hidden=(1600, 1600, 1600), epochs=300)),
 }
 
 
 def recipe_for(preset: Preset, rows: int) -> Recipe:
     """The recipe for datasets of `rows` rows in all. It needs no look at the rows themselves."""
     budget = PRESETS[preset]
-    epochs = min(max(budget.images // max(rows, 1), budget.epochs_min), budget.recipe.epochs)
-    batch = min(budget.recipe.batch, max(rows // STEPS_PER_EPOCH_MIN, BATCH_MIN))
-    distortion = replace(budget.recipe.distortion, ramp=min(budget.recipe.distortion.ramp, RAMP_EPOCHS_MAX / epochs))
+    recipe, most = budget.recipe, max(rows // STEPS_PER_EPOCH_MIN, BATCH_MIN)
+    epochs = epochs_for(rows, budget.images, budget.epochs_min, recipe.epochs)
+    distortion = replace(recipe.distortion, ramp=min(recipe.distortion.ramp, RAMP_EPOCHS_MAX / epochs))
     # Most of the run: one-cycle learns most while the rate falls and distortions calm, so a plateau before says little.
-    patience = max(3 * epochs // 4, 5)
-    return replace(budget.recipe, epochs=epochs, batch=batch, patience_epochs=patience, distortion=distortion)
+    patience, batch = max(3 * epochs // 4, 5), min(recipe.batch, most)
+    distillation = recipe.distillation
+    if distillation:
+        studied = epochs_for(rows, TEACHER_IMAGES, TEACHER_EPOCHS_MIN, TEACHER_EPOCHS_MAX)
+        distillation = replace(distillation, epochs=studied, batch=min(distillation.batch, most))
+    return replace(
+        recipe,
+        epochs=epochs,
+        batch=batch,
+        patience_epochs=patience,
+        distortion=distortion,
+        distillation=distillation,
+    )
+
+
+def epochs_for(rows: int, images: int, least: int, most: int) -> int:
+    """So many that `images` are shown in all, give or take, within bounds."""
+    return min(max(images // max(rows, 1), least), most)

@@ -13,12 +13,13 @@ from typing import Any
 
 from digitrec.contract import FORMAT
 from digitrec.errors import Corrupt, Interrupted, NoInput, storage_errors
+from digitrec.network import Perceptron
 from digitrec.options import TrainOptions
 from digitrec.progress import Progress, silent
 from digitrec.store.commit import make_folder, put_if_absent, remove_folder, sweep
 from digitrec.store.layout import Store, logs_folder, model_folder, training_folder
 from digitrec.store.manifest import Manifest, canonical, find_manifest
-from digitrec.training.fitting import Fitted, fit, own_torch_state
+from digitrec.training.fitting import Course, Fitted, fit, own_torch_state
 from digitrec.training.plan import Plan, asked_datasets, make_plan, planned_datasets
 from digitrec.training.promotion import Verdict, settle_champion
 from digitrec.training.runs import keep_run
@@ -129,7 +130,6 @@ def train_and_seal(
     request = {"format": FORMAT, "version": plan.version, "asked": plan.asked}
     put_if_absent(store, request_path(plan.version), (canonical(request, indent=1) + "\n").encode())
     folder = f"{training_folder(plan.version)}/checkpoints"
-    make_folder(store, folder)
     cores = plan.recipe.threads(threads or len(os.sched_getaffinity(0)))
     with own_torch_state(cores):
         fitted = fit_or_say_how(store, folder, plan, split, progress)
@@ -138,11 +138,11 @@ def train_and_seal(
     return manifest, (*fitted.warnings, *class_warnings(split))
 
 
-def fit_or_say_how(store: Store, folder: str, plan: Plan, split: Split, progress: Progress) -> Fitted:
+def fit_or_say_how(store: Store, folder: str, plan: Plan, split: Split, progress: Progress) -> Fitted[Perceptron]:
     """`fit`, and if it is interrupted, say how to go on."""
     LOG.info("training %s on %s rows, %s validate", plan.version, f"{len(split.training):,}", len(split.validation))
     try:
-        return fit(store, folder, logs_folder(plan.version), plan.recipe, plan.seed, split, progress)
+        return fit(Course(store, folder, logs_folder(plan.version), plan.seed, split, progress), plan.recipe)
     except Interrupted as error:
         raise Interrupted(f"{error}; go on with `digitrec train --resume {plan.version}`") from error
 

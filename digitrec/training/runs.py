@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from digitrec.contract import FORMAT
+from digitrec.network import Perceptron
 from digitrec.store.commit import put_if_absent
 from digitrec.store.layout import Store, model_folder
 from digitrec.store.manifest import canonical
@@ -17,14 +18,17 @@ from digitrec.training.fitting import Fitted
 from digitrec.training.split import Split
 
 
-def keep_run(store: Store, version: str, split: Split, fitted: Fitted, threads: int) -> None:
-    """Leave runs/<uuid>.json beside the model version's manifest. Seconds are this process's share of the training."""
+def keep_run(store: Store, version: str, split: Split, fitted: Fitted[Perceptron], threads: int) -> None:
+    """Leave runs/<uuid>.json beside the model version's manifest. Seconds and epochs are this process's share of the
+    training, the teacher's counted."""
+    trainings = [each for each in (fitted.teacher, fitted) if each]
+    seconds, epochs = sum(each.seconds for each in trainings), sum(each.epochs_run for each in trainings)
     run = {
         "format": FORMAT,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(fitted.seconds, 3),
-        "epochs_run": fitted.epochs_run,
-        "images_per_s": round(fitted.epochs_run * len(split.training) / fitted.seconds, 1),
+        "seconds": round(seconds, 3),
+        "epochs_run": epochs,
+        "images_per_s": round(epochs * len(split.training) / seconds, 1),
         "threads": threads,
     }
     text = canonical(run | machine(), indent=1)

@@ -45,7 +45,7 @@ def judge_network(network: Perceptron, rows: Rows) -> Judged:
 
 
 def seal(
-    store: Store, plan: Plan, datasets: Sequence[Manifest], split: Split, fitted: Fitted, checkpoints: str
+    store: Store, plan: Plan, datasets: Sequence[Manifest], split: Split, fitted: Fitted[Perceptron], checkpoints: str
 ) -> Manifest:
     """Publish a model version, all at once. Returns its manifest, or that of whoever sealed the same training first.
 
@@ -67,7 +67,7 @@ def seal(
 
 
 def contents_of(
-    plan: Plan, datasets: Sequence[Manifest], split: Split, fitted: Fitted, judged: Judged
+    plan: Plan, datasets: Sequence[Manifest], split: Split, fitted: Fitted[Perceptron], judged: Judged
 ) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every file but the checkpoints. None depends on when, where or how fast it was made."""
     card = card_of(plan, datasets, split, fitted, judged.calibration, judged.quality)
@@ -111,7 +111,9 @@ def stage(store: Store, staged: str, contents: dict[str, bytes], checkpoints: st
             shutil.copyfile(checkpoint_path(store.full(checkpoints), name), base / "checkpoints" / f"{name}.ckpt")
 
 
-def manifest_of(store: Store, plan: Plan, split: Split, fitted: Fitted, judged: Judged, staged: str) -> Manifest:
+def manifest_of(
+    store: Store, plan: Plan, split: Split, fitted: Fitted[Perceptron], judged: Judged, staged: str
+) -> Manifest:
     base, folder = Path(store.full(staged)), model_folder(plan.version)
     names = sorted(path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file())
     files = tuple(replace(describe(store, f"{staged}/{name}"), path=f"{folder}/{name}") for name in names)

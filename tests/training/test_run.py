@@ -119,7 +119,7 @@ def test_each_epoch_is_one_step_and_one_line(store: Store, caplog: pytest.LogCap
         ("train", epoch, 5, "epochs") for epoch in range(1, 6)
     ]
     assert set(steps[0].facts) == {"validation accuracy", "loss"}
-    assert sum(record.message.startswith("epoch ") for record in caplog.records) == 5
+    assert sum(record.message.startswith("train: epoch ") for record in caplog.records) == 5
 
 
 @pytest.mark.usefixtures("sample")
