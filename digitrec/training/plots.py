@@ -25,15 +25,19 @@ SHEET_IMAGES_MAX = SHEET_COLUMNS**2
 CAPTION_PX, GAP_PX = 9, 4
 
 
-def learning_curves(history: Sequence["Epoch"], best_epoch: int) -> bytes:
-    """Loss on both sides, and validation accuracy, by epoch; a line marks the epoch that was kept."""
+def learning_curves(history: Sequence["Epoch"], best_epoch: int, teacher_accuracy: float | None = None) -> bytes:
+    """Loss on both sides, and validation accuracy, by epoch; a line marks the epoch that was kept, one how good the
+    teacher is. With a teacher, training lowers how far answers are from its, validation is on labels as always."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     epochs, reached = [epoch.epoch for epoch in history], [100 * epoch.val_accuracy for epoch in history]
-    loss.plot(epochs, [epoch.train_loss for epoch in history], color=ORANGE, label="training, distorted")
-    loss.plot(epochs, [epoch.val_loss for epoch in history], color=BLUE, label="validation")
-    loss.set(title="Cross-entropy", ylabel="nats an image", yscale="log")
+    trained = "labels" if teacher_accuracy is None else "teacher"
+    loss.plot(epochs, [epoch.train_loss for epoch in history], color=ORANGE, label=f"training: {trained}, distorted")
+    loss.plot(epochs, [epoch.val_loss for epoch in history], color=BLUE, label="validation: labels")
+    loss.set(title="Loss", ylabel="nats an image", yscale="log")
     accuracy.plot(epochs, reached, color=BLUE, label="validation")
+    if teacher_accuracy is not None:
+        accuracy.axhline(100 * teacher_accuracy, color=ORANGE, linestyle=":", label="teacher")
     # What the first epochs miss would press the rest against the frame.
     low = float(np.quantile(reached, 0.1))
     accuracy.set(title="Accuracy", ylabel="% right", ylim=(low - 0.1 * (100 - low), 100 + 0.05 * (100.1 - low)))

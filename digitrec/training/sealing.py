@@ -82,7 +82,8 @@ def contents_of(
     yield CARD_FOR_PEOPLE, markdown(card).encode()
     yield ROWS, packed(split.training.digests)
     yield "metrics.csv", metrics_csv(fitted.history).encode()
-    yield "plots/learning-curves.png", plots.learning_curves(fitted.history, fitted.best_epoch)
+    taught = card["teacher"]["accuracy"] if card["teacher"] else None
+    yield "plots/learning-curves.png", plots.learning_curves(fitted.history, fitted.best_epoch, taught)
     yield "plots/confusion.png", plots.confusion_matrix(judged.quality)
     yield "plots/reliability.png", plots.reliability(judged.quality)
     yield "plots/worst-mistakes.png", plots.worst_mistakes(rows.images, rows.labels, judged.probabilities)
