@@ -43,7 +43,7 @@ def card_of(
         "preset": plan.preset,
         "seed": plan.seed,
         "architecture": plan.recipe.architecture.to_json(),
-        "parameters": sum(parameter.numel() for parameter in fitted.network.parameters()),
+        "parameters": parameters(fitted.network),
         "temperature": calibration.temperature,
         "metrics": asdict(quality),
         "calibration": asdict(calibration),
@@ -67,7 +67,7 @@ def teacher_of(fitted: Fitted[Perceptron]) -> dict[str, Any] | None:
         return None
     kept = teacher.history[teacher.best_epoch - 1]
     return {
-        "parameters": sum(parameter.numel() for parameter in teacher.network.parameters()),
+        "parameters": parameters(teacher.network),
         "epochs": len(teacher.history),
         "best_epoch": teacher.best_epoch,
         "accuracy": kept.val_accuracy,
@@ -88,6 +88,11 @@ def cost_of(plan: Plan, split: Split, fitted: Fitted[Perceptron]) -> dict[str, i
 def images_shown(fitted: Fitted[Any], recipe: Recipe, split: Split) -> int:
     """Full batches only."""
     return len(fitted.history) * (len(split.training) // recipe.batch) * recipe.batch
+
+
+def parameters(network: nn.Module) -> int:
+    """Numbers that were learned."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def multiply_adds(network: nn.Module) -> int:

@@ -144,11 +144,11 @@ def fit(course: Course, recipe: Recipe) -> Fitted[Perceptron]:
     Raises `Interrupted` on SIGINT or SIGTERM, `ComputationFailed` if the loss diverges, `StorageFailed` if a
     checkpoint cannot be written.
     """
-    if recipe.of_teacher is None:
-        return fit_network(course, recipe, lambda: Perceptron(recipe.architecture), None)
-    teacher = fit_network(course.of_teacher, recipe.of_teacher, Teacher, None)
-    fitted = fit_network(course, recipe, lambda: Perceptron(recipe.architecture), teacher.network)
-    return replace(fitted, teacher=teacher, warnings=(*teacher.warnings, *fitted.warnings))
+    of_teacher = recipe.of_teacher
+    teacher = fit_network(course.of_teacher, of_teacher, Teacher, None) if of_teacher else None
+    fitted = fit_network(course, recipe, lambda: Perceptron(recipe.architecture), teacher.network if teacher else None)
+    warnings = (*(teacher.warnings if teacher else ()), *fitted.warnings)
+    return replace(fitted, teacher=teacher, warnings=warnings)
 
 
 def fit_network(course: Course, recipe: Recipe, make: Callable[[], N], teacher: Teacher | None) -> Fitted[N]:

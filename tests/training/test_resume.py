@@ -22,7 +22,7 @@ from digitrec.store.layout import Store, training_folder
 from digitrec.training import plan, run
 from digitrec.training.plan import asked_datasets, make_plan
 from digitrec.training.run import TrainReport
-from tests.training.conftest import TINY, contents, publish_rows, train
+from tests.training.conftest import TINY, contents, damage, interrupted, publish_rows, train
 
 QUICK = TrainOptions(preset="quick")
 Digits = tuple[np.ndarray, np.ndarray]
@@ -48,23 +48,8 @@ def left_alone(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> dict
     return contents(train(store, QUICK).folder)
 
 
-def signal_at(epoch: int, number: int) -> Callable[[Step], None]:
-    def show(step: Step) -> None:
-        if step.done == epoch:
-            signal.raise_signal(number)
-
-    return show
-
-
 def differing(a: dict[str, bytes], b: dict[str, bytes]) -> set[str]:
     return {name for name in a.keys() | b.keys() if a.get(name) != b.get(name)}
-
-
-def interrupted(store: Store, epoch: int, number: int = signal.SIGINT) -> str:
-    """Interrupt a training in an epoch; the version that the error names."""
-    with pytest.raises(Interrupted, match="digitrec train --resume quick-") as caught:
-        train(store, QUICK, progress=signal_at(epoch, number))
-    return str(caught.value).split("--resume ")[1].rstrip("`")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -117,12 +102,6 @@ def test_killed_and_asked_again_equals_left_alone(
     assert done.returncode == -signal.SIGKILL
     assert not store.exists("models")
     assert differing(contents(train(store, QUICK).folder), left_alone) == set()
-
-
-def damage(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize(("name", "said"), [("last", "going on from best.ckpt"), ("best", "training begins anew")])

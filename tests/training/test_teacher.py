@@ -1,7 +1,6 @@
 """A convolutional network learns the labels first, and the perceptron learns its answers."""
 
 import json
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from digitrec.errors import Interrupted
 from digitrec.network import Architecture, Perceptron
 from digitrec.options import TrainOptions
 from digitrec.progress import Step, silent
@@ -25,7 +23,7 @@ from digitrec.training.recipe import PRESETS, Distillation
 from digitrec.training.rows import Rows
 from digitrec.training.split import Split, split_rows
 from digitrec.training.teacher import Teacher, distillation_loss
-from tests.training.conftest import TINY, Digits, contents, publish_rows, train
+from tests.training.conftest import TINY, Digits, contents, damage, interrupted, publish_rows, train
 
 QUICK = TrainOptions(preset="quick")
 TAUGHT = replace(TINY.recipe, distillation=Distillation(epochs=3, batch=64))
@@ -54,18 +52,6 @@ def store(tmp_path: Path, digits: Digits) -> Store:
     made = Store.at(tmp_path / "disturbed")
     publish_rows(made, "sample", digits[0][:600], digits[1][:600])
     return made
-
-
-def interrupted(store: Store, stage: str, epoch: int) -> str:
-    """Interrupt a training in an epoch of a stage; the version that the error names."""
-
-    def interrupt(step: Step) -> None:
-        if (step.stage, step.done) == (stage, epoch):
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(Interrupted, match="digitrec train --resume quick-") as caught:
-        train(store, QUICK, progress=interrupt)
-    return str(caught.value).split("--resume ")[1].rstrip("`")
 
 
 def first(digits: Digits) -> Digits:
@@ -156,7 +142,7 @@ def test_interrupted_in_either_training_and_resumed_equals_left_alone(
     store: Store, left_alone: Path, stage: str, epoch: int
 ) -> None:
     """Every byte of the model version is the same, and what was done is not done again."""
-    interrupted(store, stage, epoch)
+    interrupted(store, epoch, stage=stage)
     steps: list[Step] = []
     report = train(store, QUICK, progress=steps.append)
     again = {(step.stage, step.done) for step in steps}
@@ -167,11 +153,9 @@ def test_interrupted_in_either_training_and_resumed_equals_left_alone(
 
 def test_a_damaged_teacher_is_trained_anew(store: Store, left_alone: Path) -> None:
     """Its checkpoint is named; the end is the same."""
-    version = interrupted(store, "train", 2)
+    version = interrupted(store, 2)
     path = Path(store.full(training_folder(version))) / "checkpoints/teacher/best.ckpt"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    damage(path)
     report = train(store, QUICK)
     assert "teacher/best.ckpt is damaged or missing: training begins anew" in report.lines()[-1]
     assert contents(report.folder) == contents(left_alone)
