@@ -109,17 +109,20 @@ class Window:
     def answer(self, future: Future[Outcome]) -> Outcome | Suspicion:
         """What came back. If its worker has died since, Dask computes it again meanwhile.
 
-        Raises `Unavailable` if Dask cancelled the future, which it does when its scheduler is gone.
+        Raises `Unavailable` if the scheduler is gone: Dask cancels the future then, or cannot fetch what it holds.
         """
+        broken = "the connection to the scheduler broke"
         try:
             return future.result(timeout=self.stall_s)
         except CancelledError as error:
-            raise self.lost("the connection to the scheduler broke") from error
+            raise self.lost(broken) from error
         except KilledWorker:
             return Suspicion("killed every worker that took it")
         except TimeoutError:
             return self.hung()
         except Exception as error:
+            if isinstance(error, OSError) and future.status != "error":
+                raise self.lost(broken) from error
             return ComputationFailed(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     def hung(self) -> Suspicion:

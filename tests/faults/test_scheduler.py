@@ -5,7 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from digitrec.errors import Unavailable
 from digitrec.scoring import cluster as cluster_room
 from digitrec.scoring.cluster import connect
 from digitrec.scoring.run import Means, score_all
+from digitrec.scoring.window import Window
 from digitrec.store.layout import Store
 from digitrec.verify import verify
 from tests.faults.computing import FOLDER, NIGHT, ROWS, quick
@@ -73,6 +76,22 @@ def test_a_scheduler_that_dies_ends_the_run(
     (scored,) = score_all(ready, NIGHT, settings_for(ready), means).datasets
     assert parts(scored.folder) == undisturbed
     verify(ready)
+
+
+def test_a_scheduler_that_dies_while_an_outcome_is_fetched_is_lost_too(
+    ready: Store, scheduler: tuple[str, "subprocess.Popen[str]"]
+) -> None:
+    """The partition has ended well and its outcome is on the way: that is no fault of the partition."""
+    address, process = scheduler
+    with connect(settings_for(ready, dask=address), rows=1, partitions=1) as cluster, ThreadPoolExecutor(1) as fetching:
+        done = cluster.client.submit(int, 1)
+        assert done.result(timeout=30) == 1
+        process.send_signal(signal.SIGSTOP)
+        answer = fetching.submit(Window(cluster, quick).answer, done)
+        time.sleep(0.5)
+        process.kill()
+        with pytest.raises(Unavailable, match="the connection to the scheduler broke"):
+            answer.result(timeout=60)
 
 
 @pytest.fixture
