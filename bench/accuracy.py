@@ -50,21 +50,23 @@ VARIANTS: dict[str, Recipe] = {
     "base": DEFAULT,
     "two-layers": replace(DEFAULT, hidden=(1024, 1024)),
     "wide-then-narrow": replace(DEFAULT, hidden=(1400, 600)),
-    "untaught": replace(DEFAULT, distillation=None, label_smoothing=0.05),
-    "untaught-not-smoothed": replace(DEFAULT, distillation=None),
-    "cooler": replace(DEFAULT, distillation=replace(TEACHER, temperature=2.0)),
+    "untaught": replace(DEFAULT.untaught, peak_lr=2e-3, weight_decay=0.01, label_smoothing=0.05),
+    "cooler": replace(DEFAULT, distillation=replace(TEACHER, temperature=4.0)),
+    "unmixed": replace(DEFAULT, distortion=replace(FIELD, mixed=0.0)),
     "teacher-of-half": replace(DEFAULT, distillation=replace(TEACHER, epochs=TEACHER.epochs // 2)),
     "wide": replace(DEFAULT, hidden=(1600, 1600, 1600)),
     "dropout": replace(DEFAULT, dropout=0.1),
+    "slower": replace(DEFAULT, peak_lr=4e-3),
+    "faster": replace(DEFAULT, peak_lr=32e-3),
     "small-batches": replace(DEFAULT, batch=256),
-    "more-decay": replace(DEFAULT, weight_decay=0.08),
+    "less-decay": replace(DEFAULT, weight_decay=0.01),
     "stronger": replace(
         DEFAULT, distortion=replace(FIELD, rotation_deg=16.0, scale=0.16, shear=0.16, shift_px=2.0, elastic_px=1.1)
     ),
     "shifted-more": replace(DEFAULT, distortion=replace(FIELD, shift_px=1.6)),
     "coarser-field": replace(DEFAULT, distortion=replace(FIELD, grid=5, elastic_px=1.1)),
     "never-calm": replace(DEFAULT, distortion=replace(FIELD, calm=0.0, end=1.0)),
-    "undistorted": replace(DEFAULT, distortion=Distortion(0, 0, 0, 0, 0)),
+    "undistorted": replace(DEFAULT, distortion=Distortion(0, 0, 0, 0, 0, mixed=0.5)),
 }
 
 

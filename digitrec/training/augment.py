@@ -22,7 +22,9 @@ class Distortion:
 
     The first four are bounds of uniform draws, `elastic_px` a standard deviation on a field of `grid` × `grid` points.
     The full strength is reached after the first `ramp` of the training, and over its last `calm` it falls to `end`:
-    undistorted digits are learned first, and what is met at the end is closer to what will be scored.
+    undistorted digits are learned first, and what is met at the end is closer to what will be scored. Into a share of
+    `mixed` of the images, at any time, another one is mixed, by less than half: only for who learns from a teacher,
+    which says what becomes of both.
     """
 
     rotation_deg: float = 12.0
@@ -34,6 +36,7 @@ class Distortion:
     ramp: float = 0.0
     calm: float = 0.0
     end: float = 1.0
+    mixed: float = 0.0
 
     def strength(self, progress: float) -> float:
         """What displacements are multiplied by when `progress` (0…1) of the training is done."""
@@ -55,7 +58,15 @@ def distort(images: Tensor, distortion: Distortion, generator: Generator, *, str
     # grid_sample wants its two coordinates last, from -1 at the first pixel's outer edge to 1 at the last one's.
     grid = (source * (2 / SIDE)).permute(0, 2, 3, 1)
     moved = F.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return moved.view(rows, -1)
+    return mix(moved.view(rows, -1), distortion.mixed, generator)
+
+
+def mix(images: Tensor, share: float, generator: Generator) -> Tensor:
+    """float [n, 784] → the first `share` of them each with up to half of the one before mixed in, the others as they
+    are (Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018)."""
+    first, others = images.tensor_split([round(len(images) * share)])
+    of_another = torch.rand(len(first), 1, generator=generator, device=generator.device) / 2
+    return torch.cat([torch.lerp(first, first.roll(1, dims=0), of_another), others])
 
 
 def affine_source(rows: int, distortion: Distortion, generator: Generator) -> Tensor:

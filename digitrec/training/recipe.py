@@ -1,8 +1,9 @@
 """What a preset means for a dataset of a given size, as plain numbers: they are part of the request and of the card."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from digitrec.contract import CLASSES, PIXELS
 from digitrec.network import Architecture
@@ -26,14 +27,20 @@ work, and on a busy machine ten times as long: torch's threads spin at every bar
 @dataclass(frozen=True)
 class Distillation:
     """A convolutional network is trained before, with numbers of its own, and the perceptron learns its answers instead
-    of labels, both softened by `temperature`."""
+    of labels, both softened by `temperature`: at one so high, nearly the squared difference of their logits (Ba and
+    Caruana, "Do Deep Nets Really Need to be Deep?", NeurIPS 2014; Kim et al., IJCAI 2021, found it better, as here)."""
 
     epochs: int = 25
     batch: int = 256
-    peak_lr: float = 4e-3
+    peak_lr: float = 12e-3
     peak_at: float = 0.2
-    weight_decay: float = 0.02
-    temperature: float = 4.0
+    weight_decay: float = 0.05
+    temperature: float = 20.0
+
+    def fit_for(self, rows: int) -> "Distillation":
+        """For a dataset of so many rows."""
+        epochs = epochs_for(rows, TEACHER_IMAGES, TEACHER_EPOCHS_MIN, TEACHER_EPOCHS_MAX)
+        return replace(in_batches_for(rows, self), epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,12 @@ class Recipe:
         if how is None:
             return None
         numbers = {name: number for name, number in asdict(how).items() if name != "temperature"}
-        return replace(self, **numbers, patience_epochs=how.epochs, label_smoothing=0.0, distillation=None)
+        return replace(self, **numbers, patience_epochs=how.epochs).untaught
+
+    @property
+    def untaught(self) -> "Recipe":
+        """The same but to learn labels, which mixed images have none of."""
+        return replace(self, distortion=replace(self.distortion, mixed=0.0), distillation=None)
 
     def threads(self, cores: int) -> int:
         """How many of `cores` to use. A small step is the work of one, so its result depends on no option either."""
@@ -109,7 +121,18 @@ CALM = Distortion(shift_px=1.0, calm=0.3, end=0.3)
 """Distortions of the prototype, a smaller shift (digits come centred), and a calm end, which paid most of all:
 bench/accuracy.py."""
 
-LARGE = Recipe((800, 800, 800), 175, 512, small_units=128, distortion=CALM, distillation=Distillation())
+LARGE = Recipe(
+    (800, 800, 800),
+    175,
+    512,
+    peak_lr=16e-3,
+    weight_decay=0.04,
+    small_units=128,
+    distortion=replace(CALM, mixed=0.5),
+    distillation=Distillation(),
+)
+
+N = TypeVar("N", Recipe, Distillation)
 
 PRESETS: dict[Preset, Budget] = {
     "quick": Budget(
@@ -119,37 +142,40 @@ PRESETS: dict[Preset, Budget] = {
             (512, 512),
             60,
             256,
-            first_cycle=3,
-            peak_lr=5e-3,
+            first_cycle=2,
+            peak_lr=8e-3,
             peak_at=0.15,
+            label_smoothing=0.1,
             distortion=replace(CALM, ramp=0.4),
         ),
     ),
-    "default": Budget(10_500_000, 20, LARGE),
-    "best": Budget(18_000_000, 30, replace(LARGE, hidden=(1600, 1600, 1600), epochs=300)),
+    "default": Budget(6_640_000, 20, LARGE),
+    "best": Budget(6_640_000, 20, replace(LARGE, hidden=(1600, 1600, 1600))),
 }
 
 
 def recipe_for(preset: Preset, rows: int) -> Recipe:
     """The recipe for datasets of `rows` rows in all. It needs no look at the rows themselves."""
     budget = PRESETS[preset]
-    recipe, most = budget.recipe, max(rows // STEPS_PER_EPOCH_MIN, BATCH_MIN)
+    recipe, teacher = budget.recipe, budget.recipe.distillation
     epochs = epochs_for(rows, budget.images, budget.epochs_min, recipe.epochs)
     distortion = replace(recipe.distortion, ramp=min(recipe.distortion.ramp, RAMP_EPOCHS_MAX / epochs))
     # Most of the run: one-cycle learns most while the rate falls and distortions calm, so a plateau before says little.
-    patience, batch = max(3 * epochs // 4, 5), min(recipe.batch, most)
-    distillation = recipe.distillation
-    if distillation:
-        studied = epochs_for(rows, TEACHER_IMAGES, TEACHER_EPOCHS_MIN, TEACHER_EPOCHS_MAX)
-        distillation = replace(distillation, epochs=studied, batch=min(distillation.batch, most))
+    patience = max(3 * epochs // 4, 5)
     return replace(
-        recipe,
+        in_batches_for(rows, recipe),
         epochs=epochs,
-        batch=batch,
         patience_epochs=patience,
         distortion=distortion,
-        distillation=distillation,
+        distillation=teacher and teacher.fit_for(rows),
     )
+
+
+def in_batches_for(rows: int, numbers: N) -> N:
+    """Smaller batches for few rows, at a rate that falls with the root of the batch (Malladi et al., "On the SDEs and
+    Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022)."""
+    batch = min(numbers.batch, max(rows // STEPS_PER_EPOCH_MIN, BATCH_MIN))
+    return replace(numbers, batch=batch, peak_lr=numbers.peak_lr * math.sqrt(batch / numbers.batch))
 
 
 def epochs_for(rows: int, images: int, least: int, most: int) -> int:

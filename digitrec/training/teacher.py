@@ -13,6 +13,8 @@ from digitrec.contract import CLASSES, SIDE
 
 MEAN, DEVIATION = 33.0, 79.0
 """Of MNIST's grey values, roughly."""
+DROPOUT = 0.3
+"""Before and after the hidden layer: a better loss on rows of development at no price (0.0140 instead of 0.0145)."""
 LEFT = SIDE // 4
 """Pixels of a side after the two convolutions that take every second one."""
 
@@ -28,9 +30,11 @@ class Teacher(nn.Module):
             *convolution(32, 64, 3, stride=2),
             *convolution(64, 64, 3),
             nn.Flatten(),
+            nn.Dropout(DROPOUT),
             nn.Linear(64 * LEFT * LEFT, 128, bias=False),
             nn.BatchNorm1d(128),
             nn.ReLU(inplace=True),
+            nn.Dropout(DROPOUT),
             nn.Linear(128, CLASSES),
         ]
         # Channels last is how processors convolve fastest; torch's stubs do not know that a module takes it.

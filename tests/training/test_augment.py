@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from digitrec.contract import PIXELS, SIDE
-from digitrec.training.augment import Distortion, distort, elastic_shift
+from digitrec.training.augment import Distortion, distort, elastic_shift, mix
 
 STILL = Distortion(0, 0, 0, 0, 0)
 
@@ -87,3 +87,17 @@ def test_without_strength_nothing_moves(images: Tensor) -> None:
     none, half, full = (distort(images, Distortion(), seeded(6), strength=part) for part in (0.0, 0.5, 1.0))
     torch.testing.assert_close(none, images.float(), atol=0.01, rtol=0)
     assert (half - none).abs().mean() < (full - none).abs().mean()
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 30), share=st.floats(0, 1), seed=st.integers(0, 99))
+def test_up_to_half_of_another_is_mixed_into_a_share(rows: int, share: float, seed: int) -> None:
+    """The first images move towards the one before, less than half of the way; the others stay."""
+    images = torch.rand(rows, PIXELS, generator=seeded(seed)) * 255
+    mixed, count = mix(images, share, seeded(seed)), round(rows * share)
+    assert torch.equal(mixed[count:], images[count:])
+    before = images[:count].roll(1, dims=0)
+    moved, way = (mixed - images)[:count].norm(dim=1), (before - images[:count]).norm(dim=1)
+    torch.testing.assert_close(moved + (before - mixed[:count]).norm(dim=1), way)
+    assert (moved <= way / 2 + 1e-3).all()
+    assert count < 2 or moved.max() > 0

@@ -30,3 +30,14 @@ def test_small_steps_are_the_work_of_one_thread() -> None:
     """On a few thousand rows a step is too small to share; on sixty thousand it is not."""
     small, large = Recipe((512, 512), 60, 142), Recipe((1024, 1024), 50, 512)
     assert (small.threads(8), large.threads(8)) == (1, 8)
+
+
+def test_smaller_batches_are_learned_from_at_a_lower_rate() -> None:
+    """A quarter of the batch, half of the rate: for the perceptron and for its teacher."""
+    few, many = recipe_for("default", 128 * 28), recipe_for("default", 60_000)
+    assert (few.batch, many.batch) == (128, 512)
+    assert few.peak_lr == many.peak_lr / 2
+    assert few.distillation
+    assert many.distillation
+    assert few.distillation.batch == many.distillation.batch / 2
+    assert few.distillation.peak_lr == pytest.approx(many.distillation.peak_lr / 2**0.5)
