@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, SequentialLR
 
+from digitrec.engines.choice import QUICKER, processor_flags
 from digitrec.training.data import Batch, seed_for
 from digitrec.training.recipe import Recipe
 from digitrec.training.teacher import distillation_loss
@@ -27,16 +28,23 @@ class DigitClassifier(LightningModule):
         self.network, self.recipe, self.seed, self.steps_per_epoch = network, recipe, seed, steps_per_epoch
         # In a tuple, which hides it from Lightning: it is neither optimised, nor in checkpoints, nor set to training.
         self.teachers = (teacher,) if teacher else ()
+        self.bf16 = False
         self.training_losses: list[Tensor] = []
         self.losses: list[Tensor] = []
         self.right: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 or float 0…255 [n, 784] → logits [n, 10]."""
-        logits: Tensor = self.network(images)
-        return logits
+        """uint8 or float 0…255 [n, 784] → float32 logits [n, 10]."""
+        return self.answers(self.network, images)
+
+    def answers(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Of the network or its teacher. Lightning's own mixed precision would refuse to clip a fused optimiser."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            logits: Tensor = network(images)
+        return logits.float()
 
     def on_fit_start(self) -> None:
+        self.bf16 = multiplies_bf16(self.device)
         for teacher in self.teachers:
             teacher.to(self.device).eval()
 
@@ -57,7 +65,7 @@ class DigitClassifier(LightningModule):
         if how is None or not self.teachers:
             return F.cross_entropy(self(images), labels, label_smoothing=self.recipe.label_smoothing)
         with torch.no_grad():
-            taught = self.teachers[0](images)
+            taught = self.answers(self.teachers[0], images)
         return distillation_loss(self(images), taught, how.temperature)
 
     def on_validation_epoch_start(self) -> None:
@@ -105,3 +113,14 @@ class DigitClassifier(LightningModule):
             if epochs
         ]
         return SequentialLR(optimizer, cycles, [first * self.steps_per_epoch]) if first else cycles[0]
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether trainings on this device multiply in bf16; sums, losses, weights and the optimiser stay fp32.
+
+    Where it is quicker: GPUs that have it, and processors with AMX. Those that only have AVX-512 BF16 take 1.75 times
+    as long for a layer of `default` as in fp32 (torch 2.13).
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(QUICKER["bf16"] & processor_flags())

@@ -14,6 +14,7 @@ from digitrec.network import Perceptron
 from digitrec.store.commit import put_if_absent
 from digitrec.store.layout import Store, model_folder
 from digitrec.store.manifest import canonical
+from digitrec.training.classifier import multiplies_bf16
 from digitrec.training.fitting import Fitted
 from digitrec.training.split import Split
 
@@ -36,9 +37,10 @@ def keep_run(store: Store, version: str, split: Split, fitted: Fitted[Perceptron
 
 
 def machine() -> dict[str, Any]:
-    """The processor, and the GPU that a training here takes (None: it runs on the processor)."""
+    """The processor, the GPU that a training here takes (None: it runs on the processor), and what it multiplies in."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"processor": processor(), "gpu": gpu, "system": platform.platform()}
+    multiplied = "bf16" if multiplies_bf16(torch.device("cuda" if gpu else "cpu")) else "fp32"
+    return {"processor": processor(), "gpu": gpu, "multiplied": multiplied, "system": platform.platform()}
 
 
 def processor() -> str:
