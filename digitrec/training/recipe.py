@@ -132,6 +132,9 @@ LARGE = Recipe(
     distillation=Distillation(),
 )
 
+LARGE_IMAGES = 6_640_000
+"""110 epochs of MNIST's 60,000. Half as many again, with less of a rate, made as many mistakes in exams."""
+
 N = TypeVar("N", Recipe, Distillation)
 
 PRESETS: dict[Preset, Budget] = {
@@ -149,8 +152,8 @@ PRESETS: dict[Preset, Budget] = {
             distortion=replace(CALM, ramp=0.4),
         ),
     ),
-    "default": Budget(6_640_000, 20, LARGE),
-    "best": Budget(6_640_000, 20, replace(LARGE, hidden=(1600, 1600, 1600))),
+    "default": Budget(LARGE_IMAGES, 20, LARGE),
+    "best": Budget(LARGE_IMAGES, 20, replace(LARGE, hidden=(1600, 1600, 1600))),
 }
 
 
