@@ -131,7 +131,8 @@ def trained_on(store: Store, models: Sequence[Sealed]) -> tuple[list[Manifest], 
         if manifest and manifest.digest == digest:
             there.append(manifest)
         else:
-            notes.append(f"dataset {name}, which {model.version} was trained on, is not in this store")
+            instead = "; another one has this name" if manifest else ""
+            notes.append(f"dataset {name}, which {model.version} was trained on, is not in this store{instead}")
     return there, tuple(notes)
 
 

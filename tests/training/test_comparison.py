@@ -88,6 +88,9 @@ def test_by_default_the_validation_rows_of_what_both_were_trained_on(
     publish_model(store, "fours", constant(4), datasets=[gone])
     with pytest.raises(NoInput, match=r"dataset gone.*--dataset"):
         compare(store, "threes", "fours")
+    publish_dataset("gone", digits[0][:100], digits[1][:100])
+    note = "dataset gone, which twos was trained on, is not in this store; another one has this name"
+    assert compare(store, "ones", "twos").notes == (note,)
 
 
 def test_a_picture_of_the_differences(store: Store, publish_dataset: Publish, digits: Digits, tmp_path: Path) -> None:
