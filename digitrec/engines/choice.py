@@ -54,7 +54,7 @@ def reason_against(precision: Arithmetic, measured: Mapping[str, Any], native: b
     if precision not in measured:
         return f"no {precision} on the model's card"
     if not native:
-        return f"this processor has no {precision}"
+        return f"{precision} is no quicker on this processor"
     if measured[precision]["agreement"] < AGREEMENT_MIN:
         return f"in {precision} only {agreement(measured[precision])}, {AGREEMENT_MIN:.2%} expected"
     return ""
