@@ -131,8 +131,14 @@ EVERYTHING = frozenset({"avx512_vnni", "amx_bf16"})
         ({"int8": GOOD, "bf16": GOOD}, EVERYTHING, "int8", "99.950% of 50,000 labels as in fp32"),
         ({"int8": GOOD}, {"asimddp"}, "int8", "as in fp32"),
         ({"int8": BAD, "bf16": GOOD}, EVERYTHING, "bf16", "as in fp32"),
+        ({"int8": BAD, "bf16": GOOD}, {"avx512_bf16", "AuthenticAMD"}, "bf16", "as in fp32"),
         ({"int8": BAD, "bf16": BAD}, EVERYTHING, "fp32", "in int8 only 99.940% of 50,000 labels, 99.95% expected"),
-        ({"int8": GOOD, "bf16": GOOD}, {"avx2", "avx512_bf16"}, "fp32", "int8 is no quicker on this processor; bf16 is"),
+        (
+            {"int8": GOOD, "bf16": GOOD},
+            {"avx2", "avx512_bf16"},
+            "fp32",
+            "int8 is no quicker on this processor; bf16",
+        ),
         ({}, EVERYTHING, "fp32", "no int8 on the model's card"),
     ],
 )
@@ -153,13 +159,19 @@ def test_what_is_asked_for_is_taken() -> None:
         choose("int8", {"version": "quick-1"}, EVERYTHING)
 
 
-@pytest.mark.parametrize("name", ["flags\t\t", "Features\t"])
-def test_the_processor_says_what_it_can_do(tmp_path: Path, name: str) -> None:
-    """Linux lists flags on x86 and features on Arm; elsewhere nothing is known."""
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2", {"AuthenticAMD", "fpu", "avx2"}),
+        ("Features\t: fp asimddp", {"fp", "asimddp"}),
+    ],
+)
+def test_the_processor_says_what_it_can_do(tmp_path: Path, lines: str, expected: set[str]) -> None:
+    """Linux lists maker and flags on x86 and features on Arm, for each core; elsewhere nothing is known."""
     cpuinfo = tmp_path / "cpuinfo"
     assert processor_flags(cpuinfo) == frozenset()
-    cpuinfo.write_text(f"processor\t: 0\n{name}: fpu asimddp\n\nprocessor\t: 1\n{name}: fpu asimddp\n")
-    assert processor_flags(cpuinfo) == {"fpu", "asimddp"}
+    cpuinfo.write_text(f"processor\t: 0\n{lines}\n\nprocessor\t: 1\n{lines}\n")
+    assert processor_flags(cpuinfo) == expected
 
 
 def test_running_int8_imports_no_torch() -> None:

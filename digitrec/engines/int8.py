@@ -10,7 +10,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from digitrec.engines import Network
-from digitrec.engines.choice import QUICKER, processor_flags
+from digitrec.engines.choice import is_quicker, processor_flags
 from digitrec.errors import Misconfigured
 
 ERRORS_ONLY = 3
@@ -48,6 +48,6 @@ def settings() -> Any:
     options.log_severity_level = ERRORS_ONLY
     # Without VNNI, products of unsigned by signed bytes are added up in 16 bits, which overflow; what avoids that is
     # exact everywhere, but with VNNI it takes three times as long for the same sums.
-    if not QUICKER["int8"] & processor_flags():
+    if not is_quicker("int8", processor_flags()):
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
