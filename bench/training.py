@@ -4,12 +4,13 @@
 
 Data: MNIST's 60,000 training digits, or what `fetch sample` gives where that file is missing; all train on the same
 rows and are judged on the same ones, those that digitrec's split by hash keeps for validation. Each contestant is a
-process of its own; a rival's clock runs while it trains, digitrec's also while it reads and hashes the dataset,
-validates and writes checkpoints. Writes bench/results/training.json.
+process of its own, and has another seed each round; a rival's clock runs while it trains, digitrec's also while it
+reads and hashes the dataset, validates and writes checkpoints. Writes bench/results/training.json.
 """
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -45,7 +46,7 @@ class Moment:
     accuracy: float
 
 
-def digitrec(store: Store, preset: str, limit_s: float) -> Iterator[Moment]:
+def digitrec(store: Store, preset: str, seed: int, limit_s: float) -> Iterator[Moment]:
     """`digitrec train` as it is, watched from its progress."""
     from digitrec.training.run import train
 
@@ -60,18 +61,18 @@ def digitrec(store: Store, preset: str, limit_s: float) -> Iterator[Moment]:
         if moments[-1].seconds > limit_s:
             raise Interrupted("long enough")
 
-    options = TrainOptions(dataset=("bench",), preset=preset, promote=False)  # type: ignore[arg-type]  # from argv
+    options = TrainOptions(dataset=("bench",), preset=preset, seed=seed, promote=False)  # type: ignore[arg-type]  # from argv
     with suppress(Interrupted):
         train(store, options, progress=watch)
     yield from moments
 
 
-def sklearn(store: Store, _preset: str, limit_s: float) -> Iterator[Moment]:
+def sklearn(store: Store, _preset: str, seed: int, limit_s: float) -> Iterator[Moment]:
     """MLPClassifier under Adam. Of batches of 100, 200, 500 and rates of 0.0005, 0.001, 0.002 this was the quickest."""
     from sklearn.neural_network import MLPClassifier
 
     training, validation = as_floats(store)
-    network = MLPClassifier(HIDDEN, batch_size=200, learning_rate_init=0.001, random_state=0)
+    network = MLPClassifier(HIDDEN, batch_size=200, learning_rate_init=0.001, random_state=seed)
     spent = 0.0
     while spent < limit_s:
         began = time.perf_counter()
@@ -80,14 +81,14 @@ def sklearn(store: Store, _preset: str, limit_s: float) -> Iterator[Moment]:
         yield Moment(spent, float(network.score(*validation)))
 
 
-def torch(store: Store, _preset: str, limit_s: float) -> Iterator[Moment]:
+def torch(store: Store, _preset: str, seed: int, limit_s: float) -> Iterator[Moment]:
     """The loop that everybody writes: Adam, batches of 128, fp32, no augmentation."""
     import torch
     from torch import nn
 
     (images, labels), (held_out, answers) = ([torch.from_numpy(part) for part in side] for side in as_floats(store))
     layers = [nn.Linear(784, HIDDEN[0]), nn.ReLU(), nn.Linear(*HIDDEN), nn.ReLU(), nn.Linear(HIDDEN[1], 10)]
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     network = nn.Sequential(*layers)
     optimizer = torch.optim.Adam(network.parameters())
     spent = 0.0
@@ -115,17 +116,17 @@ def as_floats(store: Store) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.nda
     )
 
 
-CONTESTANTS: dict[str, Callable[[Store, str, float], Iterator[Moment]]] = {
+CONTESTANTS: dict[str, Callable[[Store, str, int, float], Iterator[Moment]]] = {
     "digitrec": digitrec,
     "sklearn": sklearn,
     "torch": torch,
 }
 
 
-def run(who: str, store: Store, preset: str, limit_s: float) -> list[Moment]:
+def run(who: str, store: Store, preset: str, seed: int, limit_s: float) -> list[Moment]:
     """One contestant in a process of its own."""
     command = [sys.executable, __file__, "--contestant", who, "--store", store.url]
-    command += ["--preset", preset, "--limit", str(limit_s)]
+    command += ["--preset", preset, "--seed", str(seed), "--limit", str(limit_s)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{who} failed:\n{done.stderr[-2000:]}")
@@ -134,6 +135,12 @@ def run(who: str, store: Store, preset: str, limit_s: float) -> list[Moment]:
 
 def seconds_to(goal: float, moments: list[Moment]) -> float | None:
     return next((moment.seconds for moment in moments if moment.accuracy >= goal), None)
+
+
+def median(times: list[float | None]) -> float | None:
+    """What is not reached in time counts as longer than all others."""
+    middle = statistics.median(math.inf if seconds is None else seconds for seconds in times)
+    return None if middle == math.inf else round(middle, 2)
 
 
 def summary(runs: dict[str, list[list[Moment]]]) -> dict[str, object]:
@@ -145,10 +152,7 @@ def summary(runs: dict[str, list[list[Moment]]]) -> dict[str, object]:
             "seconds": {
                 f"{goal:.0%}": [None if s is None else round(s, 2) for s in found] for goal, found in reached.items()
             },
-            "median_s": {
-                f"{goal:.0%}": None if None in times else round(statistics.median(s for s in times if s), 2)
-                for goal, times in reached.items()
-            },
+            "median_s": {f"{goal:.0%}": median(times) for goal, times in reached.items()},
             "best_accuracy": [round(max(moment.accuracy for moment in moments), 4) for moments in each],
             "end_s": [round(moments[-1].seconds, 1) for moments in each],
         }
@@ -174,9 +178,10 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=120, help="seconds after which a contestant is stopped")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     parser.add_argument("--store", help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.contestant:
-        moments = list(CONTESTANTS[asked.contestant](Store.at(asked.store), asked.preset, asked.limit))
+        moments = list(CONTESTANTS[asked.contestant](Store.at(asked.store), asked.preset, asked.seed, asked.limit))
         say(json.dumps([asdict(moment) for moment in moments]))
         return
     machine = here(PACKAGES)
@@ -188,7 +193,7 @@ def main() -> None:
             source = MNIST if MNIST.exists() else fetch_sample(Path(folder))[0]
             ingest(store, [str(source)], IngestOptions(dataset="bench"))
             for who in names:
-                runs[who].append(run(who, store, asked.preset, asked.limit))
+                runs[who].append(run(who, store, asked.preset, number, asked.limit))
                 say(
                     f"  round {number + 1}, {who}: "
                     + ", ".join(f"{m.accuracy:.2%} at {m.seconds:.1f} s" for m in runs[who][-1][-1:])
