@@ -98,7 +98,7 @@ def parse(
     while position < stop and good < len(ids) and bad < len(refused):
         key = keys[good] if len(keys) else refused[bad]
         reason, column, found = GOOD, -1, 0
-        following = parse_plainly(data, position, targets, label_column, values, key)
+        following = parse_plainly(data, position, targets, label_column, len(keys) > 0, values, key)
         if following < 0:
             newline = line_end(data, position)
             reason, column, found = parse_exactly(data, position, newline, targets, values, key)
@@ -117,8 +117,9 @@ def parse(
 
 @compiled
 def parse_plainly(
-    data: np.ndarray, start: int, targets: np.ndarray, label_column: int, values: np.ndarray, key: np.ndarray
-) -> int:
+    data: np.ndarray, start: int, targets: np.ndarray, label_column: int, keyed: bool, values: np.ndarray,
+    key: np.ndarray,
+) -> int:  # fmt: skip
     """Read the row at `start` into `values`, if nothing is odd about it: where the next one starts, or -1."""
     skipped = 0
     if targets[0] == KEY:
@@ -127,6 +128,8 @@ def parse_plainly(
             return -1
         key[0], key[1] = start, comma
         start, skipped = comma + 1, 1
+    elif keyed:
+        return -1  # a key in another place may look like a pixel, and its span would not be kept
     following = parse_values(data, start, values, skipped, len(targets))
     if label_column >= 0 and values[label_column] > 9:
         return -1

@@ -40,7 +40,12 @@ def row_of(names: Sequence[str], number: int) -> list[bytes]:
     """The fields of the digit `number`, in the order of `names`."""
     images, labels = digits()
     values = [*images[number % 500].tolist(), int(labels[number % 500])]
-    return [b"key-%d" % number if place is None else b"%d" % values[place] for place in places(tuple(names))]
+    return [key_of(number) if place is None else b"%d" % values[place] for place in places(tuple(names))]
+
+
+def key_of(number: int) -> bytes:
+    """Keys as people have them: some look like pixels or labels, some like nothing else."""
+    return (b"key-%d", b"%d", b"%03d")[number % 3] % number
 
 
 @cache

@@ -50,7 +50,19 @@ def test_every_dialect_gives_the_same_images(names: tuple[str, ...], tmp_path: P
     if report.labelled:
         assert (frame["label"] == labels[:30]).all()
     if report.keyed:
-        assert frame["key"].tolist() == [f"key-{number}" for number in range(30)]
+        assert frame["key"].tolist() == [files.key_of(number).decode() for number in range(30)]
+
+
+@pytest.mark.parametrize("place", [0, 1, 400, 785])
+def test_a_key_may_stand_anywhere_and_look_like_a_pixel(place: int, tmp_path: Path, store: Store) -> None:
+    """Ids of one to three digits, also behind a refused row and in a full row group: each row keeps its own."""
+    names = [*KAGGLE[:place], "id", *KAGGLE[place:]]
+    header, *rows = lines_of(names, 200)
+    rows[50:50] = [rows[7] + b",999"]
+    report = ingest(store, [write(tmp_path / "a.csv", b"\n".join([header, *rows, b""]))], PLAIN)
+    frame = read_dataset(store.full(report.folder))
+    assert frame["key"].tolist() == [files.key_of(number).decode() for number in range(200)]
+    assert (frame["label"] == files.digits()[1][:200]).all()
 
 
 @pytest.mark.usefixtures("small_shards")
