@@ -13,20 +13,30 @@ DigitrecError
 ├── Misconfigured          78  settings or environment are wrong
 └── Interrupted           130  stopped by the user
 
-A message says what, where, what was expected and what to do, in one line.
+A message says what, where, what was expected and what to do, in one line, and holds no row of anybody's data: it goes
+to logs, to Prefect and to notifications. Rows go into `details`.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
 
 class DigitrecError(Exception):
-    """The root. Never raised itself."""
+    """The root. Never raised itself.
+
+    `details` are lines that may hold rows of data. They are shown on the terminal of whoever runs the command, below
+    the message, and go nowhere else unless `DIGITREC_SHARE_ROWS` says so. Pickling keeps them: they pass between
+    processes.
+    """
 
     exit_code: ClassVar[int] = 70
     transient: ClassVar[bool] = False
+
+    def __init__(self, message: str = "", *, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
 
 
 class UsageError(DigitrecError):

@@ -98,7 +98,10 @@ def run_app(app: App, tokens: Sequence[str] | None = None) -> NoReturn:
 
 
 def outcome(command: Callable[[], object]) -> int:
-    """Run `command` and return its exit code; an error is told on stderr in one line and kept in `sys.last_value`."""
+    """Run `command` and return its exit code.
+
+    An error is told on stderr in one line, with its details below, and kept in `sys.last_value`.
+    """
     try:
         command()
         return 0
@@ -108,7 +111,7 @@ def outcome(command: Callable[[], object]) -> int:
         if told is None:
             say(f"error: a bug in digitrec: {type(error).__name__}: {one_line(error)}; --debug shows the trace")
             return 70
-        say(f"error: {told}")
+        say("\n  ".join([f"error: {told}", *told.details]))
         return told.exit_code
 
 

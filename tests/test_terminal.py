@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import pickle
 import re
 from dataclasses import dataclass
 from io import StringIO
@@ -64,6 +65,21 @@ def test_each_error_ends_with_its_code_and_one_line(
         "",
         "error: what, where; do this\n",
     )
+
+
+def test_details_stand_below_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows that an error carries are shown to whoever runs the command; its message, which travels, is without them."""
+    error = errors.BadData("2 of 3 rows were refused", details=("a.csv:2: 7,0,0", "a.csv:3: 8,0,0"))
+    assert str(error) == "2 of 3 rows were refused"
+    _, _, err = run(capsys, "fail", raises=error)
+    assert err == "error: 2 of 3 rows were refused\n  a.csv:2: 7,0,0\n  a.csv:3: 8,0,0\n"
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_details_pass_from_process_to_process(kind: type[errors.DigitrecError]) -> None:
+    """Pickled, as between workers and driver, an error keeps its class, message and details."""
+    error = pickle.loads(pickle.dumps(kind("what", details=["a row"])))
+    assert (type(error), str(error), error.details) == (kind, "what", ("a row",))
 
 
 def test_the_codes_are_the_bsd_ones() -> None:
