@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from digitrec import __version__
 from digitrec.errors import DigitrecError, UsageError
-from digitrec.options import IngestOptions, ScoreOptions, TrainOptions
+from digitrec.options import IngestOptions, ReadOptions, ScoreOptions, TrainOptions
 from digitrec.terminal import Here, answer, make_app, progress_shown, run_app
 
 Flat = Parameter(name="*")
@@ -40,11 +40,11 @@ def fetch(
 
 @app.command
 def ingest(
-    *sources: Annotated[str, Parameter(help="CSV files, plain, .gz or .zst")],
+    *sources: Annotated[str, Parameter(help="CSV files, also packed (gzip, zstd, bzip2, xz) or in a zip or tar")],
     options: Annotated[IngestOptions, Flat] = IngestOptions(),
     context: Here,
 ) -> None:
-    """Check CSV files row by row and seal what is good as a dataset."""
+    """Check CSV files row by row and publish what is good as a dataset."""
     from digitrec.ingest.run import ingest
 
     if not sources:
@@ -68,6 +68,9 @@ def train(*, options: Annotated[TrainOptions, Flat] = TrainOptions(), context: H
 def score(
     *sources: Annotated[str, Parameter(help="CSV files to ingest first; none: the new files of landing/")],
     options: Annotated[ScoreOptions, Flat] = ScoreOptions(),
+    reading: Annotated[
+        ReadOptions, Parameter(name="*", negative_bool=(), group="How the sources are read")
+    ] = ReadOptions(),
     dask: Annotated[str | None, Parameter(help="address of a Dask scheduler (DIGITREC_DASK)")] = None,
     insecure: Annotated[bool, Parameter(negative=(), help="allow tcp:// to another machine, without TLS")] = False,
     context: Here,
@@ -82,7 +85,7 @@ def score(
 
     settings = context.settings if dask is None else context.settings.model_copy(update={"dask": dask})
     with progress_shown() as progress:
-        gathered = gather(context.store, sources, options, threads=settings.threads, progress=progress)
+        gathered = gather(context.store, sources, options, reading, threads=settings.threads, progress=progress)
         try:
             report = score_all(context.store, gathered.options, settings, Means(insecure=insecure), progress)
         except DigitrecError:
@@ -106,6 +109,19 @@ def list_(what: Literal["datasets", "models", "predictions"], *, context: Here) 
     from digitrec.overview import overview
 
     answer(context, overview(context.store, what))
+
+
+@app.command
+def rejects(
+    dataset: str,
+    *,
+    limit: Annotated[int, Parameter(help="rows to show at most")] = 100,
+    context: Here,
+) -> None:
+    """Show the rows of a dataset's sources that were rejected: where, why, and the value."""
+    from digitrec.overview import rejected
+
+    answer(context, rejected(context.store, dataset, limit))
 
 
 @app.command

@@ -48,16 +48,19 @@ def shard_schema(*, labelled: bool, keyed: bool) -> pa.Schema:
 
 REJECTS_SCHEMA: Final = pa.schema(
     [
+        pa.field("image_id", pa.int64(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("line", pa.int64(), nullable=False),
         pa.field("byte_offset", pa.int64(), nullable=False),
         pa.field("column", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
+        pa.field("value", pa.string()),
         pa.field("text", pa.string(), nullable=False),
     ]
 )
-"""One refused row: physical 1-based line (header counted), offset of its first byte in the
-uncompressed source, column (null where the whole row is meant), and the raw text, escaped, ≤ 200 bytes."""
+"""One rejected row: the image id it would have had, its source (and member of an archive), physical 1-based line
+(header counted), offset of its first byte in the uncompressed text, column and bad value (≤ 40 characters, escaped;
+both null where the whole row is meant), and the raw text, escaped, ≤ 200 bytes."""
 
 
 def predictions_schema(*, keyed: bool, probabilities: bool = False, cascade: bool = False) -> pa.Schema:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from digitrec.options import IngestOptions, ScoreOptions
+from digitrec.errors import UsageError
+from digitrec.options import IngestOptions, ReadOptions, ScoreOptions
 from digitrec.progress import Progress, silent
 from digitrec.store.layout import Store
 
@@ -46,19 +47,27 @@ def gather(
     store: Store,
     sources: Sequence[str],
     options: ScoreOptions,
+    reading: ReadOptions = ReadOptions(),
     *,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Gathered:
     """Bring in what is to be scored. Raises what `ingest` raises; a refused file of landing/ stops nobody.
 
-    Sources given: they become one dataset, and that is scored. A dataset named: nothing to bring in. Neither: the
-    night's work, beginning with the new files of landing/.
+    Sources given: they become one dataset, read as `reading` says, and that is scored. A dataset named: nothing to
+    bring in. Neither: the night's work, beginning with the new files of landing/, whose folders say how they are read.
+    Raises `UsageError` for options of reading where they would be without effect.
     """
+    if not sources and (given := reading.model_dump(exclude_defaults=True)):
+        option = f"--{next(iter(given)).replace('_', '-')}"
+        raise UsageError(
+            f"{option} says how sources are read, and none was given; files in landing/ are read as the "
+            ".digitrec.toml of their folder says"
+        )
     if sources:
         from digitrec.ingest.run import ingest
 
-        asked = IngestOptions(dataset=options.dataset)
+        asked = IngestOptions(dataset=options.dataset, **reading.model_dump())
         report = ingest(store, sources, asked, threads=threads, progress=progress)
         return Gathered(options.model_copy(update={"dataset": report.dataset}), report)
     if options.dataset:

@@ -17,18 +17,49 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class IngestOptions(Options):
-    """How CSV files become a dataset."""
+class ReadOptions(Options):
+    """How sources are read: what a column is, where the file itself does not say, and how much may be wrong."""
+
+    no_header: Annotated[
+        bool, Field(description="the first line is data: 784 pixels, or 785 columns with label first or last")
+    ] = False
+    label: Annotated[
+        str | None,
+        Field(
+            description="label column: its name, first, last, or none; else one named label, class, target, y, digit"
+        ),
+    ] = None
+    key: Annotated[
+        str | None,
+        Field(description="column of row keys: its name, or none; else id, imageid, image_id, key or filename"),
+    ] = None
+    ignore: Annotated[tuple[str, ...], Field(description="columns to leave out, by name; commas between them")] = ()
+    pixel_max: Annotated[
+        float | None,
+        Field(ge=0.001, le=65535, description="value of white where it is not 255 (1, 16, 1023 …); decimals are taken"),
+    ] = None
+    in_order: Annotated[
+        bool, Field(description="read several sources in the order given, not in natural order (part2 before part10)")
+    ] = False
+    member: Annotated[tuple[str, ...], Field(description="files to read from an archive that holds several")] = ()
+    max_rejects: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="share of rows that may be rejected; not given: 0.005, or 3 rows, but never above a tenth",
+        ),
+    ] = None
+    allow_unterminated: Annotated[
+        bool,
+        Field(description="take a last line that ends in a row key without a line end: it may have been cut short"),
+    ] = False
+
+
+class IngestOptions(ReadOptions):
+    """How sources become a dataset."""
 
     dataset: Annotated[str | None, Field(description="name of the dataset; needed for several sources")] = None
-    max_rejects: Annotated[
-        float,
-        Field(
-            ge=0, le=1, description="share of rows that may be refused (3 always may); more, and nothing is published"
-        ),
-    ] = 0.005
-    no_header: Annotated[bool, Field(description="the first line is data: [label,] then 784 pixels")] = False
-    allow_unterminated: Annotated[bool, Field(description="accept a last line that has no newline")] = False
 
 
 class TrainOptions(Options):

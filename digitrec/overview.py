@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from digitrec.errors import Corrupt, storage_errors
+from digitrec.ingest.rejects import Reject
 from digitrec.store import aliases, catalog
 from digitrec.store.aliases import Entry, champion
 from digitrec.store.catalog import Listed, listing
@@ -134,6 +135,30 @@ def read_run(store: Store, path: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corrupt(f"{store.full(path)} is damaged; no manifest names it: remove it") from error
     return run
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The first rejected rows of a dataset, and how many there are in all."""
+
+    dataset: str
+    total: int
+    rows: tuple[dict[str, Any], ...]
+
+    def lines(self) -> list[str]:
+        if not self.total:
+            return [f"no row of {self.dataset} was rejected"]
+        more = [f"and {self.total - len(self.rows):,} more"] if self.total > len(self.rows) else []
+        return [*(str(Reject(**row)) for row in self.rows), *more]
+
+
+def rejected(store: Store, dataset: str, limit: int) -> Rejected:
+    """The first `limit` rejected rows of a dataset. Raises `NoInput` without such a dataset, `Corrupt` if bytes are
+    damaged."""
+    from digitrec.store.reading import rejects_table
+
+    table = rejects_table(store, catalog.dataset(store, dataset))
+    return Rejected(dataset, table.num_rows, tuple(table.slice(0, limit).to_pylist()))
 
 
 @dataclass(frozen=True)

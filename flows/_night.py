@@ -14,7 +14,7 @@ from digitrec.store.catalog import dataset
 from digitrec.store.layout import Store
 
 if TYPE_CHECKING:
-    from digitrec.ingest.landing import Refused
+    from digitrec.ingest.landing_scan import NotTaken
     from digitrec.night import Scoring
     from digitrec.scoring.ledger import Scored
 
@@ -83,17 +83,24 @@ def worries_of(lines: Sequence[Line], limits: Limits) -> list[str]:
 
 def summary(store: Store, night: "Scoring", lines: Sequence[Line], worries: Sequence[str]) -> str:
     """The night as Markdown: what was done, what was refused, what it was unsure of."""
-    refused: Sequence[Refused] = getattr(night.ingested, "refused", ())
+    refused, waiting, noted = (getattr(night.ingested, name, ()) for name in ("refused", "waiting", "notes"))
+    notes = [*noted, *night.scored.notes]
     rows = sum(line.scored.rows for line in lines)
     parts = [
         f"**{len(lines):,} datasets, {rows:,} rows** with `{night.scored.model}`, in `{store.url}/predictions/`",
         *([warning(worries)] if worries else []),
-        *(["### Refused", *listed(f"`{entry.path}`: {entry.reason}" for entry in refused)] if refused else []),
+        *named("Refused", refused),
+        *named("Waiting", waiting),
         *pictures(store, lines),
         *(["### Scored", table(lines)] if lines else ["Nothing was new."]),
-        *(["### Notes", *listed(night.scored.notes)] if night.scored.notes else []),
+        *(["### Notes", *listed(notes)] if notes else []),
     ]
     return "\n\n".join(parts)
+
+
+def named(title: str, entries: "Sequence[NotTaken]") -> list[str]:
+    """Files of landing/ and a reason each, under a title; nothing if there are none."""
+    return [f"### {title}", *listed(f"`{entry.path}`: {entry.reason}" for entry in entries)] if entries else []
 
 
 def link_to(store: Store, lines: Sequence[Line]) -> str:

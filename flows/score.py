@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from digitrec import __version__
-from digitrec.options import ScoreOptions
+from digitrec.options import ReadOptions, ScoreOptions
 from digitrec.settings import Settings
 from digitrec.store.layout import Store
 from digitrec.terminal import Here, answer, make_app, run_app
@@ -43,6 +43,7 @@ def score(
     dask: str | None = None,
     insecure: bool = False,
     limits: Limits = LIMITS,
+    reading: ReadOptions = ReadOptions(),
 ) -> "Scoring | State[Scoring]":
     """Classify images on a Dask cluster and publish the predictions.
 
@@ -56,11 +57,12 @@ def score(
         dask: address of a Dask scheduler; none: DIGITREC_DASK of the worker, or a cluster of its own
         insecure: allow tcp:// to another machine, without TLS
         limits: what is beyond them makes a complete run Degraded, which stops nothing
+        reading: how the sources are read
     """
     settings = settings_for(store)
     if dask is not None:
         settings = settings.model_copy(update={"dask": dask})
-    gathered = ingest_new_files(settings, sources, options)
+    gathered = ingest_new_files(settings, sources, options, reading)
     scoring, worries = score_datasets(settings, gathered, insecure, limits)
     return Completed(name="Degraded", message="; ".join(worries[:WORRIES]), data=scoring) if worries else scoring
 
@@ -70,11 +72,12 @@ WORRIES = 5
 
 
 @stage("ingest new files")
-def ingest_new_files(settings: Settings, sources: list[str], options: ScoreOptions) -> "Gathered":
+def ingest_new_files(settings: Settings, sources: list[str], options: ScoreOptions, reading: ReadOptions) -> "Gathered":
     from digitrec.night import gather
 
     with shown("ingest") as progress:
-        gathered = gather(Store.at(settings.store), sources, options, threads=settings.threads, progress=progress)
+        store = Store.at(settings.store)
+        gathered = gather(store, sources, options, reading, threads=settings.threads, progress=progress)
     if gathered.ingested:
         leave("ingest", as_text(gathered.ingested.lines()))
     return gathered
@@ -127,11 +130,14 @@ def command(
     dask: Annotated[str | None, Parameter(help="address of a Dask scheduler (DIGITREC_DASK)")] = None,
     insecure: Annotated[bool, Parameter(negative=(), help="allow tcp:// to another machine, without TLS")] = False,
     limits: Annotated[Limits, Parameter(name="*")] = LIMITS,
+    reading: Annotated[
+        ReadOptions, Parameter(name="*", negative_bool=(), group="How the sources are read")
+    ] = ReadOptions(),
     context: Here,
 ) -> None:
     """Classify images on a Dask cluster and publish the predictions."""
     with server_at_hand("digitrec.scoring.run"):
-        scoring = score(list(sources), options, context.store.url, dask, insecure, limits)
+        scoring = score(list(sources), options, context.store.url, dask, insecure, limits, reading)
         answer(context, cast("Scoring", scoring))
 
 

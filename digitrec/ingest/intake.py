@@ -1,39 +1,87 @@
 """Sources, one after the other, through the kernel: good rows to the shards, the others to the rejects."""
 
+import re
+import string
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
+import numpy as np
+import pyarrow as pa
+
+from digitrec.contract import PIXELS
 from digitrec.errors import BadData
 from digitrec.ingest.csv import Block, SourceFile
-from digitrec.ingest.dialect import Layout
-from digitrec.ingest.header import EXPECTED, read_header
+from digitrec.ingest.dialect import KEY, Layout, few, fold, split_line, unquote
+from digitrec.ingest.fields import LINE_MAX_BYTES
+from digitrec.ingest.members import Reading
 from digitrec.ingest.pixels import Parsed, Rows, parse_block
-from digitrec.ingest.rejects import COLUMN_COUNT, REASONS, Reject, RejectsFile, escaped
+from digitrec.ingest.rejects import (
+    COLUMN_COUNT,
+    LINE_TOO_LONG,
+    NOT_A_NUMBER,
+    REASONS,
+    UNTERMINATED_QUOTE,
+    VALUE_MAX,
+    Reject,
+    RejectsFile,
+    check_early,
+    escaped,
+)
 from digitrec.ingest.shards import ShardWriter, StagedShard
-from digitrec.options import IngestOptions
+from digitrec.options import ReadOptions
 from digitrec.progress import Progress, Step
+from digitrec.shown import printable
 from digitrec.store.commit import sync_file
 from digitrec.store.manifest import Json, Source
 
-REJECTS = "rejects.parquet"
+REJECTS: Final = "rejects.parquet"
+DARKEST_WHITE: Final = 16
+"""Images in which nothing is brighter were not scaled to 0…255."""
+KEYS_COUNTED: Final = 10_000_000
+"""Doubled keys are counted exactly among so many rows (some 300 MB); beyond them the count is a lower bound."""
+
+_LETTERS: Final = string.ascii_letters.encode()
+_NAME = re.compile(r"[a-z_].*\d+|\d+[x×]\d+")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which rows came from where: image ids `first_id` to `last_id` (rejected rows included), of a source or of a
+    member of it; an empty one has `last_id` = `first_id` - 1."""
+
+    source: str
+    member: str | None
+    first_id: int
+    last_id: int
 
 
 class Intake:
-    """What has been taken in so far. `lines` counts data lines over all sources, refused ones too."""
+    """What has been taken in so far. `rows` counts data rows over all sources, rejected ones too; an image's id is its
+    number among them.
+
+    `total`: bytes of all sources; `plain`: none is packed, so that no more rows than those bytes hold can follow.
+    """
 
     def __init__(
-        self, folder: str | Path, options: IngestOptions, threads: int, progress: Progress, total: int
+        self, folder: str | Path, options: ReadOptions, threads: int, progress: Progress, total: int, *, plain: bool
     ) -> None:
         self.folder = Path(folder)
         self.options = options
-        self.lines = 0
-        self.bytes = 0
+        self.rows = 0
         self.layout: Layout | None = None
         self.rejects = RejectsFile(self.folder / REJECTS)
         self.shards: ShardWriter | None = None
-        self.warnings: list[str] = []
-        self._threads, self._progress, self._total = threads, progress, total
+        self.skipped: Counter[str] = Counter()
+        self._bytes = 0
+        self._spans: list[Span] = []
+        self._notes: list[str] = []
+        self._keys: list[pa.Array] = []
+        self._lit = self._bright = False
+        self._threads, self._progress, self._total, self._plain = threads, progress, total, plain
         self._started = time.monotonic()
 
     def __enter__(self) -> "Intake":
@@ -42,38 +90,45 @@ class Intake:
     def __exit__(self, *_: object) -> None:
         self.abandon()
 
-    def take(self, source: SourceFile) -> Source:
-        """Read one source to its end. Raises `BadData`, `TryAgain` or `StorageFailed`: then nothing counts."""
-        layout, before = None, self.lines
-        for block in source.blocks(allow_unterminated=self.options.allow_unterminated):
-            start = block.start
-            if layout is None:
-                layout, start = read_header(source, block, no_header=self.options.no_header)
-                self._agree(source, layout)
-                before -= not self.options.no_header
-            if start < block.stop:
-                self._take_block(source, block, start, layout, before)
-            self._report(source)
-        if layout is None:
-            raise BadData(f"{source.path} is empty; {EXPECTED}")
-        self.bytes += source.bytes
-        return Source(source.name, source.bytes, source.sha256)
+    def take(self, source: SourceFile, readings: Sequence[Reading], notes: Sequence[str] = ()) -> Source:
+        """Read what is to be read of one source to its end. Raises `BadData`, `TryAgain` or `StorageFailed`: then
+        nothing counts."""
+        self._notes += [f"{source.name}: {note}" for note in notes]
+        for reading in readings:
+            first = self.rows + 1
+            self._agree(source, reading)
+            _TextIntake(self, source, reading).take()
+            self._spans.append(Span(source.name, reading.text.member, first, self.rows))
+        sha256 = source.finish()
+        self._bytes += source.bytes
+        return Source(source.name, source.bytes, sha256)
 
     def close(self) -> list[StagedShard]:
-        """Finish and sync everything staged; return the shards."""
+        """Finish and sync everything staged; return the shards. Raises `BadData` for images that were not scaled."""
+        if self._lit and not self._bright and self.options.pixel_max is None:
+            raise BadData(
+                f"no pixel is above {DARKEST_WHITE}: these images are not scaled to 0…255; --pixel-max M says "
+                "which value is white (1, 16, …); nothing was published"
+            )
         self.rejects.close()
         sync_file(self.folder / REJECTS)
-        if not self.lines:
-            self.warnings.append("the sources have a header and no rows: the dataset is empty")
         return self.shards.close() if self.shards else []
 
     def facts(self) -> dict[str, Json]:
         """What readers of the dataset need to know."""
         assert self.layout
+        doubled, notes = self._doubled_keys()
+        words = {"blank_lines": "blank lines", "repeated_headers": "repeated headers"}
+        skipped = [f"skipped {count:,} {words[what]}" for what, count in sorted(self.skipped.items())]
+        empty = [] if self.rows else ["the sources have a header and no rows: the dataset is empty"]
         return {
             "labelled": self.layout.labelled,
             "keyed": self.layout.keyed,
             "rejects": dict(sorted(self.rejects.counts.items())),
+            "skipped": dict(sorted(self.skipped.items())),
+            "doubled_keys": doubled,
+            "spans": [asdict(span) for span in self._spans],
+            "notes": [*dict.fromkeys(self._notes), *skipped, *notes, *empty],
         }
 
     def abandon(self) -> None:
@@ -82,52 +137,207 @@ class Intake:
             self.shards.abandon()
         self.rejects.abandon()
 
-    def _agree(self, source: SourceFile, layout: Layout) -> None:
+    def note(self, text: str) -> None:
+        self._notes.append(text)
+
+    def took(self, rows: Rows, good: int, keys: list[str]) -> None:
+        """The first `good` of the rows that the shards had room for were filled."""
+        assert self.shards
+        if good and not self._bright:
+            brightest = int(rows.images[:good].max())
+            self._lit, self._bright = self._lit or brightest > 0, brightest > DARKEST_WHITE
+        if keys and sum(map(len, self._keys)) < KEYS_COUNTED:
+            self._keys.append(pa.array(keys, pa.string()))
+        self.shards.took(good, keys)
+
+    def check(self, source: SourceFile) -> None:
+        """Raise `BadData` as soon as nothing that may follow could bring the rejects back into the budget."""
+        left = self._total - self._bytes - source.position
+        if not left:
+            return  # the budget is looked at when everything is counted
+        most = left + LINE_MAX_BYTES if self._plain else float("inf")
+        check_early(self.rejects, self.rows, most, self.options.max_rejects)
+
+    def report(self, source: SourceFile) -> None:
+        """Say how far this is."""
+        done = self._bytes + source.position
+        rate = done / 1e6 / max(time.monotonic() - self._started, 1e-9)
+        facts = {"rows": f"{self.rows:,}", "MB/s": f"{rate:,.0f}", "rejects": f"{self.rejects.total:,}"}
+        self._progress(Step("ingest", done, self._total, "bytes", facts))
+
+    def _agree(self, source: SourceFile, reading: Reading) -> None:
         """All sources have the same optional columns. Raises `BadData`, naming both."""
-        if self.layout is None or self.shards is None:
-            self.first_source, self.layout = source.name, layout
+        layout, name = reading.opening.layout, printable(reading.name(source))
+        if self.layout is None:
+            self._first_name, self.layout = name, layout
             self.shards = ShardWriter(self.folder, labelled=layout.labelled, keyed=layout.keyed, threads=self._threads)
         if layout.optional != self.layout.optional:
             raise BadData(
-                f"{source.path} has {layout.optional}, {self.first_source} has {self.layout.optional}; "
-                "all sources of a dataset need the same columns"
+                f"{name} has {layout.optional}, {self._first_name} has {self.layout.optional}; all sources of a "
+                "dataset need the same: --label none and --key none leave these columns out"
             )
-        if layout.reordered:
-            self.warnings.append(f"{source.name}: columns in an unusual order, taken by name")
 
-    def _take_block(self, source: SourceFile, block: Block, start: int, layout: Layout, before: int) -> None:
-        """`before`: the lines counted before the source's first one, so that `lines` - `before` is a line's number."""
-        if block.fault:
-            text = escaped(block.bytes(start, block.stop))
-            offset = block.offset + start - block.start
-            self.lines += 1
-            self.rejects.extend([Reject(source.name, self.lines - before, offset, None, block.fault, text)])
-            return
-        assert self.shards
+    def _doubled_keys(self) -> tuple[int, list[str]]:
+        """How many rows have a key that another row has before them, and a note on it."""
+        if not self._keys:
+            return 0, []
+        import pyarrow.compute as pc
+
+        keys = pa.chunked_array(self._keys)
+        counted = pc.value_counts(keys)
+        more = counted.filter(pc.greater(counted.field("counts"), 1))
+        doubled = len(keys) - len(counted)
+        if not doubled:
+            return 0, []
+        least = "at least " if len(keys) >= KEYS_COUNTED else ""
+        examples = few(more.field("values")[:6].to_pylist())
+        return doubled, [f"{least}{doubled:,} rows have a row key that a row before them has: {examples}"]
+
+
+class _TextIntake:
+    """One text on its way into the intake: where it is, line by line."""
+
+    def __init__(self, intake: Intake, source: SourceFile, reading: Reading) -> None:
+        self.intake, self.source, self.reading = intake, source, reading
+        self.layout = reading.opening.layout
+        self.lines = reading.opening.lines
+        self.name = printable(reading.name(source))
+
+    def take(self) -> None:
+        """Read it to its end."""
+        for block in self.source.blocks(self.reading.text, self.reading.opening.offset):
+            if block.too_long:
+                self._reject_long(block)
+            else:
+                self._take_block(block)
+            self.intake.check(self.source)
+            self.intake.report(self.source)
+
+    def _take_block(self, block: Block) -> None:
+        start, intake = block.start, self.intake
+        assert intake.shards
         while start < block.stop:
-            rows = self.shards.room()
-            parsed = parse_block(block.data, start, block.stop, layout, rows, self.lines + 1)
-            self.shards.took(parsed.rows, keys_of(block, rows, parsed.rows) if layout.keyed else ())
-            self.rejects.extend(rejects_of(source, block, layout, parsed, self.lines + 1 - before))
+            rows = intake.shards.room()
+            parsed = parse_block(block.data, start, block.stop, self.layout, rows, intake.rows + 1)
+            self._refuse_hidden_header(rows, parsed.good)
+            intake.took(rows, parsed.good, keys_of(block, rows, parsed.good) if self.layout.keyed else [])
+            header = parsed.stopped and self._repeats_header(block, parsed.refused[-1])
+            refused = parsed.refused[:-1] if header else parsed.refused
+            if block.unterminated and not header:
+                self._check_whole(block, parsed)
+            intake.rejects.extend(self._rejects(block, refused))
+            intake.skipped.update({"blank_lines": n} if (n := parsed.lines - parsed.rows) else {})
+            intake.skipped.update({"repeated_headers": 1} if header else {})
+            intake.rows += parsed.rows - header
             self.lines += parsed.lines
             start = parsed.position
 
-    def _report(self, source: SourceFile) -> None:
-        done = self.bytes + source.position
-        rate = done / 1e6 / max(time.monotonic() - self._started, 1e-9)
-        facts = {"rows": f"{self.lines:,}", "MB/s": f"{rate:,.0f}", "rejects": f"{self.rejects.total:,}"}
-        self._progress(Step("ingest", done, self._total, "bytes", facts))
+    def _reject_long(self, block: Block) -> None:
+        self.intake.rows += 1
+        self.lines += 1
+        text = escaped(block.bytes(block.start, block.stop))
+        reason = REASONS[LINE_TOO_LONG]
+        reject = Reject(self.intake.rows, self.name, self.lines, block.offset, None, reason, None, text)
+        self.intake.rejects.extend([reject])
+
+    def _rejects(self, block: Block, refused: np.ndarray) -> Iterator[Reject]:
+        """The rejected rows of a part of a block that follows what was counted so far."""
+        for line, row, start, newline, reason, column, found in refused.tolist():
+            raw = block.bytes(start, newline).rstrip(b"\r")
+            note = f"{found} columns: " if reason == COLUMN_COUNT else ""
+            yield Reject(
+                image_id=self.intake.rows + 1 + row,
+                source=self.name,
+                line=self.lines + 1 + line,
+                byte_offset=block.offset + start - block.start,
+                column=self.layout.names[column] if column >= 0 else None,
+                reason=REASONS[reason],
+                value=self._value(raw, column) if column >= 0 else None,
+                text=escaped(raw, note),
+            )
+
+    def _value(self, raw: bytes, column: int) -> str:
+        """The bad field of a rejected row, without blanks and quotes, escaped."""
+        fields = split_line(raw, self.layout.separator)
+        field = (
+            unquote(fields[column])
+            if fields
+            else raw.split(self.layout.separator.encode(), column)[-1].decode("utf-8", "backslashreplace")
+        )
+        return printable(field, VALUE_MAX)
+
+    def _repeats_header(self, block: Block, refused: np.ndarray) -> bool:
+        """True for a line that is the header once more. Raises `BadData` for another header: all that follows would be
+        misread."""
+        start, newline = int(refused[2]), int(refused[3])
+        raw = block.bytes(start, newline).rstrip(b"\r")
+        if not self._may_be_header(raw):
+            return False
+        names = [
+            fold(unquote(field)) for field in split_line(raw.removeprefix(b"\xef\xbb\xbf"), self.layout.separator) or []
+        ]
+        if tuple(names) == self.reading.opening.header:
+            return True
+        numbers = {int(name) for name in names if name.isascii() and name.isdigit() and len(name) <= 6}
+        if 2 * sum(bool(_NAME.fullmatch(name)) for name in names) > len(names) or numbers.issuperset(range(2, 784)):
+            line = self.lines + 1 + int(refused[0])
+            raise BadData(
+                f"{self.name}:{line}: another header than the first one ({few(names[:3])} …): files of several layouts "
+                "were joined; nothing was published, ingest each by itself"
+            )
+        return False
+
+    def _refuse_hidden_header(self, rows: Rows, good: int) -> None:
+        """Raise `BadData` for a repeated header of numbers (0, 1, … 783) that was read as a row, which is possible only
+        where pixels may be as large as that."""
+        most = self.layout.pixel_max or 0
+        if most < PIXELS - 1 or not self.layout.names[self.layout.targets.index(PIXELS - 1)].strip().isdigit():
+            return
+        first = int(self.layout.names[self.layout.targets.index(0)])
+        header = np.rint((np.arange(PIXELS) + first) * 255 / most).astype(np.uint8)
+        if found := np.flatnonzero((rows.images[:good] == header).all(axis=1)).tolist():
+            raise BadData(
+                f"{self.name}: row {rows.ids[found[0]]} is the header once more, whose numbers may be pixels with "
+                f"--pixel-max {most:g}: remove it; nothing was published"
+            )
+
+    def _may_be_header(self, raw: bytes) -> bool:
+        """True unless it is clear without splitting the line that it holds no names."""
+        letters = len(raw) - len(raw.translate(None, _LETTERS))
+        return 2 * letters > len(self.layout.targets) or (b"500" in raw and b"782" in raw)
+
+    def _check_whole(self, block: Block, parsed: Parsed) -> None:
+        """Look at a last line without line end: it counts if it has all its columns. Raises `BadData` if the file was
+        cut short in the middle of it, or may have been."""
+        if not parsed.rows:
+            return
+        raw = block.bytes(block.start, block.stop - 1).rstrip(b"\r")
+        line = f"{self.name}:{self.lines + 1}"
+        columns = len(self.layout.targets)
+        if len(parsed.refused):
+            reason, column, found = parsed.refused[0, 4:].tolist()
+            torn = reason == UNTERMINATED_QUOTE or (reason == COLUMN_COUNT and found < columns)
+            torn = (
+                torn
+                or (column == columns - 1 and reason == NOT_A_NUMBER)
+                or split_line(raw, self.layout.separator) is None
+            )
+            if torn:
+                what = f"{found} of {columns} columns" if reason == COLUMN_COUNT else "an incomplete last column"
+                raise BadData(
+                    f"{line}: the file is cut short: its last line has {what} and no line end; nothing was published, "
+                    "get the whole file"
+                )
+        if len(parsed.refused) or not self.reading.text.plain:
+            return
+        if self.layout.targets[-1] == KEY and not self.intake.options.allow_unterminated:
+            raise BadData(
+                f"{line}: the last line has no line end, and its row key may be cut short; get the whole file, or take "
+                "it as it is with --allow-unterminated"
+            )
+        self.intake.note(f"{self.source.name}: the last line has no line end; it has all its columns and counts")
 
 
 def keys_of(block: Block, rows: Rows, n: int) -> list[str]:
     """The first n keys, decoded; a quote inside quotes stands there twice."""
     return [block.bytes(first, end).decode().replace('""', '"') for first, end in rows.keys[:n].tolist()]
-
-
-def rejects_of(source: SourceFile, block: Block, layout: Layout, parsed: Parsed, first_line: int) -> Iterator[Reject]:
-    """The refused rows of a block; `first_line` is the number, in the source, of its first line."""
-    for line, start, newline, reason, column, found in parsed.refused.tolist():
-        note = f"{found} columns: " if reason == COLUMN_COUNT else ""
-        text = escaped(block.bytes(start, newline).removesuffix(b"\r"), note)
-        name = layout.names[column] if column >= 0 else None
-        yield Reject(source.name, first_line + line, block.offset + start - block.start, name, REASONS[reason], text)

@@ -1,21 +1,20 @@
-"""The night's ingest: every new file of `landing/` becomes a dataset, or is refused and stops nobody else.
+"""The scheduled ingest: every new file of `landing/` becomes a dataset, or is refused and stops no other.
 
-`landing/` is other people's: read, never changed. `landed/<SHA-256>.json` remembers what became of a content: the same
-bytes are taken once, whatever their name. A cache of (path, size, mtime) spares hashing them again every night.
+`landing/` is other people's: read, never changed. Files are listed and judged whole by `landing_scan`; what became of
+each content is remembered by `landing_records`.
 """
 
-import contextlib
+import hashlib
 import itertools
-import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from digitrec.contract import FORMAT
 from digitrec.errors import (
     AlreadyPublished,
     BadData,
@@ -24,42 +23,52 @@ from digitrec.errors import (
     NoInput,
     StorageFailed,
     TryAgain,
-    explain,
+    UsageError,
     storage_errors,
 )
-from digitrec.ingest.csv import Unreadable, shown
-from digitrec.ingest.run import IngestReport, hash_source, ingest
-from digitrec.options import IngestOptions
+from digitrec.ingest.csv import Unreadable, open_regular, reading
+from digitrec.ingest.landing_records import Cache, book, read_record, record_path
+from digitrec.ingest.landing_scan import (
+    ENDLESS,
+    FOLDER_OPTIONS,
+    OPTIONS_FILE,
+    Landed,
+    NotTaken,
+    list_landing,
+    proves_its_end,
+    reason_to_wait,
+    state_of,
+)
+from digitrec.ingest.run import IngestReport, ingest
 from digitrec.progress import Progress, Step, silent
-from digitrec.store.commit import put_if_absent, write_replacing
-from digitrec.store.layout import Store, landed_path
-from digitrec.store.manifest import Json, canonical, check_format
+from digitrec.shown import printable
+from digitrec.store.layout import Store
 
 LANDING = "landing"
-CACHE = "landed/cache.json"
-QUIET_S = 60
 SMALL_BYTES = 1 << 20
 SMALL_AT_ONCE = 8
 """Small files wait for the disk, not for a core: several at once share its syncs."""
+CLOCK_TICK_NS = 2_000_000_000
+"""File systems count time in steps of up to two seconds: a file may change twice in one and look the same."""
+NAMED = 10
 
-
-@dataclass(frozen=True)
-class Refused:
-    """A file of landing/ (path relative to it) that is no dataset, and why."""
-
-    path: str
-    reason: str
+CHANGED = "it changed while it was looked at"
 
 
 @dataclass(frozen=True)
 class LandingReport:
-    """What a night brought: new datasets, refused files (also those of earlier nights), files too young to be whole
-    (relative paths), and the number of files that were dealt with before."""
+    """What a run found in landing/: new datasets, refused files (also those of earlier runs), the number of files that
+    were dealt with before, and of uploads under way by their names.
+
+    `waiting` are files that may not be whole yet. One is taken when it is seen to be whole, or has stood still from one
+    run to the next.
+    """
 
     ingested: tuple[IngestReport, ...]
-    refused: tuple[Refused, ...]
-    waiting: tuple[str, ...]
+    refused: tuple[NotTaken, ...]
+    waiting: tuple[NotTaken, ...]
     known: int
+    uploads: int
 
     def lines(self) -> list[str]:
         """What a person reads at the end, one fact a line."""
@@ -68,38 +77,70 @@ class LandingReport:
             f"landing: {len(self.ingested):,} new datasets, {rows:,} rows; {self.known:,} files known",
             *(f"  {line}" for report in self.ingested for line in report.lines()),
             *(f"refused: {refused.path}: {refused.reason}" for refused in self.refused),
-            *(f"waiting: {path} was touched in the last {QUIET_S} s" for path in self.waiting),
+            *(f"waiting: {waiting.path}: {waiting.reason}" for waiting in self.waiting),
+            *self.notes,
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was taken or left without an answer to come: labelled datasets, uploads under way."""
+        labelled = [report.dataset for report in self.ingested if report.labelled]
+        names = ", ".join(labelled[:NAMED]) + (f" and {len(labelled) - NAMED:,} more" if len(labelled) > NAMED else "")
+        return [
+            *([f"{FOR_TRAINING}: {names}"] if labelled else []),
+            *([f"{self.uploads:,} uploads under way (hidden, .part, .tmp, …) left alone"] if self.uploads else []),
         ]
 
 
-@dataclass(frozen=True)
-class Landed:
-    """A file of landing/: its path relative to it, and what tells whether it was touched."""
-
-    path: str
-    size: int
-    modified_ns: int
-
-    @property
-    def state(self) -> list[int]:
-        return [self.size, self.modified_ns]
+FOR_TRAINING = (
+    "labelled datasets are for training, the scheduled run does not score them (`digitrec score --dataset NAME` does)"
+)
 
 
 @dataclass
-class Night:
-    """What comes together while files are looked at."""
+class _Tally:
+    """What comes together while files are looked at, by path, from several threads."""
 
-    ingested: list[IngestReport] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
-    known: int = 0
+    ingested: list[tuple[str, IngestReport]] = field(default_factory=list)
+    refused: list[NotTaken] = field(default_factory=list)
+    waiting: list[NotTaken] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
 
     def refuse(self, path: str, reason: str) -> None:
-        self.refused.append(Refused(shown(path), reason))
+        self.refused.append(NotTaken(printable(path), reason))
 
-    def report(self) -> LandingReport:
-        refused = sorted(self.refused, key=lambda entry: entry.path)
-        return LandingReport(tuple(self.ingested), tuple(refused), tuple(sorted(self.waiting)), self.known)
+    def wait(self, path: str, reason: str) -> None:
+        self.waiting.append(NotTaken(printable(path), reason))
+
+    def recall(self, path: str, record: dict[str, str]) -> None:
+        """Count a file of which a landing record says what became of its content."""
+        if "refused" in record:
+            self.refuse(path, record["refused"])
+        else:
+            self.known.append(path)
+
+    def report(self, uploads: int) -> LandingReport:
+        ingested = sorted(self.ingested, key=lambda pair: pair[0])
+        return LandingReport(
+            tuple(report for _, report in ingested),
+            tuple(sorted(self.refused, key=lambda entry: entry.path)),
+            tuple(sorted(self.waiting, key=lambda entry: entry.path)),
+            len(self.known),
+            uploads,
+        )
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """A file whose content has no landing record: its full path, and the digest that its content had."""
+
+    file: Landed
+    full: Path
+    digest: str
+
+    @property
+    def record(self) -> str:
+        return record_path(self.digest, self.file.options)
 
 
 def ingest_landing(
@@ -107,119 +148,70 @@ def ingest_landing(
 ) -> LandingReport:
     """Ingest every new file of `landing/`, in the order of paths. Raises only what concerns the store (`StorageFailed`,
     `Misconfigured`). A file that is wrong is refused, remembered and listed; one that cannot be read, or of which the
-    store's knowledge is damaged, is listed."""
-    night = Night()
-    files = list(settled_files(store, night))
-    fresh = []
-    for file, digest in with_digests(store, files, night):
+    store's knowledge is damaged, is listed; one that may not be whole waits."""
+    base = _landing_folder(store)
+    listing = list_landing(base)
+    tally = _Tally(refused=listing.refused)
+    cache = Cache(store)
+    fresh: dict[str, list[_Fresh]] = {}
+    for file, digest in _hashed(base, listing.files, cache, tally):
+        found = _Fresh(file, Path(base, file.path), digest)
         try:
-            entry = read_entry(store, digest)
+            record = read_record(store, found.record)
         except (StorageFailed, NewerFormat) as error:
-            night.refuse(file.path, str(error))
+            tally.refuse(file.path, str(error))
             continue
-        if entry is None or (retry_refused and "refused" in entry):
-            fresh.append((file, digest))
-        elif "refused" in entry:
-            night.refuse(file.path, entry["refused"])
+        if record is None or (retry_refused and "refused" in record):
+            fresh.setdefault(found.record, []).append(found)
         else:
-            night.known += 1
-    take_all(store, fresh, night, threads, progress)
-    return night.report()
+            tally.recall(file.path, record)
+    cache.write_digests()
+    _take_all(store, list(fresh.values()), tally, threads, progress)
+    cache.write_all()
+    return tally.report(listing.uploads)
 
 
-def settled_files(store: Store, night: Night) -> Iterator[Landed]:
-    """The files of landing/ that nobody is writing any more, by path. Hidden ones are uploads under way."""
-    base = Path(store.full(LANDING))
-    for path in visible_files(base, night):
-        relative = path.relative_to(base).as_posix()
-        try:
-            status = path.stat()
-        except OSError as error:
-            night.refuse(relative, error.strerror or str(error))
-            continue
-        # A sender's clock may be ahead of ours: a time to come says nothing.
-        if 0 <= time.time() - status.st_mtime < QUIET_S:
-            night.waiting.append(shown(relative))
-        else:
-            yield Landed(relative, status.st_size, status.st_mtime_ns)
-
-
-def visible_files(base: Path, night: Night) -> Iterator[Path]:
-    """What is not hidden below `base`. A folder that cannot be read is refused; if it is `base`: `StorageFailed`."""
-
-    def unreadable(error: OSError) -> None:
-        if isinstance(error, FileNotFoundError):
-            return
-        if error.filename == str(base):
-            raise StorageFailed(explain(error, "read")) from error
-        night.refuse(Path(error.filename).relative_to(base).as_posix(), error.strerror or str(error))
-
-    for folder, folders, names in os.walk(base, onerror=unreadable):
-        folders[:] = visible(folders)
-        yield from (Path(folder, name) for name in visible(names))
-
-
-def visible(names: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if not name.startswith("."))
-
-
-def with_digests(store: Store, files: Sequence[Landed], night: Night) -> Iterator[tuple[Landed, str]]:
-    """Each file with its SHA-256, hashed only if it was touched since it was last looked at; each content once."""
-    cache, seen = read_cache(store), set()
-    found: dict[str, list[Json]] = {}
-    for file in files:
-        kept = cache.get(file.path)
-        try:
-            digest = kept[1] if kept and kept[0] == file.state else hash_source(in_landing(store, file)).sha256
-        except TryAgain:
-            night.waiting.append(file.path)
-            continue
-        except (NoInput, StorageFailed) as error:
-            night.refuse(file.path, str(error))
-            continue
-        found[file.path] = [file.state, digest]
-        if digest in seen:
-            night.known += 1
-            continue
-        seen.add(digest)
-        yield file, digest
-    if found != cache:
-        write_replacing(store, CACHE, (canonical(found) + "\n").encode())
-
-
-def read_cache(store: Store) -> dict[str, list[Json]]:
-    """[[size, mtime], digest] by path. A cache that cannot be read is no cache."""
-    with contextlib.suppress(OSError, ValueError):
-        cache = json.loads(Path(store.full(CACHE)).read_bytes())
-        if isinstance(cache, dict):
-            return cache
-    return {}
-
-
-def read_entry(store: Store, digest: str) -> dict[str, str] | None:
-    """What became of a content: `{"dataset": name}`, `{"refused": reason}`, or None. Raises `Corrupt`,
-    `StorageFailed` if it cannot be read, `NewerFormat` if a newer digitrec wrote it."""
-    path = Path(store.full(landed_path(digest)))
+def _landing_folder(store: Store) -> str:
+    """The full path of landing/, which may itself be a link: it is the operator's, only what lies below it is not."""
+    folder = store.full(LANDING)
     with storage_errors("read"):
+        return os.path.realpath(folder, strict=os.path.lexists(folder))
+
+
+def _hashed(base: str, files: Sequence[Landed], cache: Cache, tally: _Tally) -> Iterator[tuple[Landed, str]]:
+    """Each file that is whole, as far as can be seen, with its SHA-256. It is hashed only if it was touched."""
+    for file in files:
+        digest, still = cache.digest(file), cache.stood_still(file)
+        steady = time.time_ns() - file.state[2] > CLOCK_TICK_NS
+        reason = "" if still else reason_to_wait(file)
         try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
-    try:
-        entry = json.loads(data)
-        found_format = int(entry["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"{path} is damaged; remove it, and its file is looked at again") from error
-    check_format(found_format, path)
-    return {str(name): str(value) for name, value in entry.items()}
+            if digest is None and not reason:
+                digest = _hash(Path(base, file.path), file, still)
+        except (TryAgain, NoInput) as error:
+            reason = str(error)
+        except Unreadable as error:
+            tally.refuse(file.path, str(error))
+            continue
+        cache.note(file, digest if steady else None)
+        if digest is None:
+            tally.wait(file.path, reason)
+        else:
+            yield file, digest
 
 
-def take_all(
-    store: Store, files: Sequence[tuple[Landed, str]], night: Night, threads: int | None, progress: Progress
+def _hash(full: Path, file: Landed, still: bool) -> str:
+    """Hash a file (SHA-256). Raises `TryAgain` if it went, or has neither stood `still` nor proves its end."""
+    with open_regular(full, follow_links=False) as opened, reading(full):
+        if not still and not proves_its_end(opened, file.size):
+            raise TryAgain(ENDLESS)
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _take_all(
+    store: Store, groups: Sequence[Sequence[_Fresh]], tally: _Tally, threads: int | None, progress: Progress
 ) -> None:
-    """Small files several at once, large ones one by one on all cores."""
-    small = [file for file in files if file[0].size <= SMALL_BYTES]
-    large = [file for file in files if file[0].size > SMALL_BYTES]
+    """Take each group of files of one content: small ones several at once, large ones one by one on all cores."""
+    files = sum(map(len, groups))
     done = itertools.count(1)
     one_at_a_time = threading.Lock()
 
@@ -227,53 +219,69 @@ def take_all(
         with one_at_a_time:
             progress(step)
 
-    def take(file: tuple[Landed, str], cores: int | None) -> IngestReport | Refused | None:
-        outcome = take_one(store, *file, cores, tell)
-        tell(Step("landing", next(done), len(files), "files"))
-        return outcome
+    def take(group: Sequence[_Fresh], cores: int | None) -> None:
+        record = None
+        for fresh in group:
+            if record is None:
+                record = _take(store, fresh, tally, cores, tell)
+            else:
+                tally.recall(fresh.file.path, record)
+            tell(Step("landing", next(done), files, "files"))
 
+    small = [group for group in groups if group[0].file.size <= SMALL_BYTES]
+    context = copy_context()  # an orchestrator that is told of progress looks there for its run
     with ThreadPoolExecutor(SMALL_AT_ONCE, "digitrec-landing") as pool:
-        outcomes = list(pool.map(lambda file: take(file, 1), small))
-    outcomes += [take(file, threads) for file in large]
-    for (file, _), outcome in sorted(zip(small + large, outcomes, strict=True), key=lambda pair: pair[0][0].path):
-        file_outcome(night, file, outcome)
+        list(pool.map(lambda group: context.copy().run(take, group, 1), small))
+    for group in groups:
+        if group[0].file.size > SMALL_BYTES:
+            take(group, threads)
 
 
-def file_outcome(night: Night, file: Landed, outcome: IngestReport | Refused | None) -> None:
-    if outcome is None:
-        night.waiting.append(file.path)
-    elif isinstance(outcome, Refused):
-        night.refused.append(outcome)
-    else:
-        night.ingested.append(outcome)
+def _take(store: Store, fresh: _Fresh, tally: _Tally, threads: int | None, progress: Progress) -> dict[str, str] | None:
+    """Ingest one file and book what became of it; return the landing record of the content that it had, if it has one.
 
-
-def take_one(
-    store: Store, file: Landed, digest: str, threads: int | None, progress: Progress
-) -> IngestReport | Refused | None:
-    """Ingest one file and remember what became of it. None if it changed or went meanwhile: it waits.
-
-    What cannot be read is refused, but not remembered: it may be well the next night.
+    Only what was read is booked, and a refusal only if nothing has changed since before the file was hashed. What
+    cannot be read, or stands in the way in the store, is refused but not booked: the next run may find it well.
     """
-    try:
-        report = ingest(store, [in_landing(store, file)], IngestOptions(), threads=threads, progress=progress)
-    except (TryAgain, NoInput):
+    path, options = fresh.file.path, fresh.file.options
+    if not _unchanged(fresh):
+        tally.wait(path, CHANGED)
         return None
-    except (Unreadable, Corrupt, NewerFormat) as error:
-        return Refused(file.path, str(error))
-    except (BadData, AlreadyPublished) as error:
-        remember(store, digest, {"refused": str(error)})
-        return Refused(file.path, str(error))
-    remember(store, digest, {"dataset": report.dataset})
-    return report
+    try:
+        report = ingest(store, [fresh.full], options, threads=threads, progress=progress, follow_links=False)
+    except (TryAgain, NoInput) as error:
+        tally.wait(path, str(error))
+        return None
+    except (Unreadable, Corrupt, NewerFormat, AlreadyPublished, UsageError) as error:
+        tally.refuse(path, str(error))
+        return None
+    except BadData as error:
+        if not _unchanged(fresh):
+            tally.wait(path, CHANGED)
+            return None
+        reason = _for_a_folder(str(error))
+        tally.refuse(path, reason)
+        return book(store, fresh.record, {"refused": reason})
+    tally.ingested.append((path, report))
+    [source] = report.sources
+    booked = book(store, record_path(source.sha256, options), {"dataset": report.dataset})
+    if source.sha256 == fresh.digest:
+        return booked
+    tally.wait(path, CHANGED)
+    return None
 
 
-def remember(store: Store, digest: str, outcome: dict[str, str]) -> None:
-    """Put-if-absent; what is there says the same, unless a refused file was tried again: then the newer word holds."""
-    data = (canonical({"format": FORMAT} | outcome) + "\n").encode()
-    if not put_if_absent(store, landed_path(digest), data) and "dataset" in outcome:
-        write_replacing(store, landed_path(digest), data)
+def _for_a_folder(reason: str) -> str:
+    """A refusal that names an option as the remedy, with where to write that option for a file of landing/."""
+    named = [option for option in FOLDER_OPTIONS if f"--{option.replace('_', '-')}" in reason]
+    first, newline, rest = reason.partition("\n")
+    where = f" (in landing/: {', '.join(named)}, in a file {OPTIONS_FILE} beside it)" if named else ""
+    return first + where + newline + rest
 
 
-def in_landing(store: Store, file: Landed) -> Path:
-    return Path(store.full(f"{LANDING}/{file.path}"))
+def _unchanged(fresh: _Fresh) -> bool:
+    """True if the file is what it was when it was listed."""
+    try:
+        return state_of(fresh.full.lstat()) == fresh.file.state
+    except OSError:
+        return False

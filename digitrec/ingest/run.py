@@ -1,23 +1,25 @@
-"""`ingest()`: CSV files → one sealed dataset, published once."""
+"""`ingest()`: CSV files → one dataset, published once."""
 
 import contextlib
-import hashlib
 import os
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from digitrec.errors import AlreadyPublished, NoInput, UsageError
-from digitrec.ingest.csv import SourceFile, open_regular, reading
+from digitrec.ingest.csv import SourceFile
 from digitrec.ingest.intake import REJECTS, Intake
+from digitrec.ingest.members import Reading, readings_of
 from digitrec.ingest.rejects import check_budget
 from digitrec.ingest.shards import StagedShard
 from digitrec.options import IngestOptions
 from digitrec.progress import Progress, silent
+from digitrec.shown import printable
 from digitrec.store.commit import make_folder, remove_folder, settle, sweep
 from digitrec.store.layout import (
-    MANIFEST,
     Store,
     dataset_folder,
     digest_name,
@@ -27,22 +29,28 @@ from digitrec.store.layout import (
 )
 from digitrec.store.manifest import (
     File,
+    Json,
     Manifest,
     Source,
     describe,
+    digest_of,
     find_manifest,
     publish,
     read_manifest,
     same_request,
 )
 
-SUFFIXES = (".gz", ".zst", ".csv")
+SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".tgz", ".zip", ".tar", ".csv", ".tsv", ".txt")
+SMALL_BYTES = 1 << 20
+RECIPE = 1
+"""Version of what ingest makes of a row: another one makes another dataset of the same sources."""
 
 
 @dataclass(frozen=True)
 class IngestReport:
     """What became of the sources. `rows` are the good ones, `rejects` the others, `reasons` the latter by reason;
-    `folder` is store-relative; `bytes` those of the sources as they lie there; `already`: nothing had to be done."""
+    `folder` is store-relative; `bytes` those of the sources as they lie there; `already`: nothing had to be done;
+    `sources` are the files with the digests of what was read."""
 
     dataset: str
     folder: str
@@ -52,22 +60,27 @@ class IngestReport:
     labelled: bool
     keyed: bool
     already: bool
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     seconds: float
     bytes: int
+    sources: tuple[Source, ...]
 
     def lines(self) -> list[str]:
         """What a person reads at the end, one fact a line."""
         if self.already:
-            return [f"already ingested: {self.dataset}, {self.rows:,} rows, {self.rejects:,} rejects", *self.warnings]
+            return [f"already ingested: {self.dataset}, {self.rows:,} rows, {self.rejects:,} rejects", *self.notes]
         kind = "labelled" if self.labelled else "unlabelled"
         rate = self.bytes / 1e6 / max(self.seconds, 1e-9)
         reasons = [f"  {count:,} {reason}" for reason, count in sorted(self.reasons.items())]
         return [
             f"{self.dataset}: {self.rows:,} {kind} rows, {self.seconds:.1f} s, {rate:,.0f} MB/s",
-            *([f"{self.rejects:,} rejects, kept in {self.folder}:"] if self.rejects else []),
+            *(
+                [f"rejected rows: {self.rejects:,}; `digitrec rejects {self.dataset}` shows them:"]
+                if self.rejects
+                else []
+            ),
             *reasons,
-            *self.warnings,
+            *self.notes,
         ]
 
 
@@ -78,102 +91,171 @@ def ingest(
     *,
     threads: int | None = None,
     progress: Progress = silent,
+    follow_links: bool = True,
 ) -> IngestReport:
-    """Check the rows of CSV files (plain, .gz, .zst; glob patterns allowed) and seal the good ones as one dataset.
+    """Check the rows of CSV files and publish the good ones as one dataset.
 
-    Raises `UsageError` for a bad name or none for several sources, `NoInput` for a source that is no regular file,
-    `BadData` for a refused file or too many rejects, `TryAgain` for a source that changed, `AlreadyPublished` if the
-    name holds something else, `StorageFailed`. Then nothing was published.
+    Sources may be packed or archives (`containers`), and glob patterns; they are read in natural order unless
+    `options.in_order`. With `follow_links=False` sources are literal paths, and a symbolic or hard link is refused with
+    `NoInput`. Raises `UsageError` for a bad name, none for several sources, or one given twice; `NoInput` for
+    a source that is no regular file, `BadData` for a refused file or too many rejects, `TryAgain` for a source that
+    changed, `AlreadyPublished` if the name holds something else, `StorageFailed`. Then nothing was published.
     """
     started = time.monotonic()
-    paths = expand(sources)
+    paths = expand(sources, in_order=options.in_order) if follow_links else [Path(source) for source in sources]
     if options.dataset is None and len(paths) > 1:
         raise UsageError(f"{len(paths)} sources make one dataset: name it with --dataset")
-    done = already_done(store, paths, options)
+    open_source = partial(SourceFile, follow_links=follow_links)
+    done = already_done(store, paths, options, open_source)
     if done is None:
-        done = seal(store, paths, options, threads or len(os.sched_getaffinity(0)), progress)
-    manifest, already, warnings = done
-    return report_of(manifest, already, warnings, time.monotonic() - started)
+        done = seal(store, paths, options, open_source, threads or len(os.sched_getaffinity(0)), progress)
+    manifest, already = done
+    return report_of(manifest, already, time.monotonic() - started)
 
 
-Done = tuple[Manifest, bool, tuple[str, ...]]
-"""The dataset's manifest, whether it was there before, and warnings."""
+OpenSource = Callable[[Path], SourceFile]
+Done = tuple[Manifest, bool]
+"""The dataset's manifest, and whether it was there before."""
 
 
-def expand(sources: Sequence[str | Path]) -> list[Path]:
-    """Paths in the order given; those a glob pattern matches in the order of their names."""
+def expand(sources: Sequence[str | Path], *, in_order: bool) -> list[Path]:
+    """The sources' paths, those that a glob pattern matches too, in natural order (part2 before part10) or, `in_order`,
+    as given. What exists under its literal name is no pattern. Raises `NoInput` if nothing matches, `UsageError` for a
+    file that is there twice."""
+    from natsort import natsorted, ns
+
     paths: list[Path] = []
     for source in map(str, sources):
         path = Path(source)
-        if os.path.lexists(path) or not set(source) & set("*?["):
-            paths.append(path)
-            continue
-        try:
-            matches = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
-        except ValueError as error:
-            raise UsageError(f"{source} is no glob pattern: {error}") from error
-        if not matches:
-            raise NoInput(f"nothing matches {source}; expected CSV files")
-        paths += matches
+        matches = [path] if os.path.lexists(path) or not set(source) & set("*?[") else _matches(path)
+        paths += natsorted(matches, key=str, alg=ns.PATH | ns.IGNORECASE)
+    paths = paths if in_order else natsorted(paths, key=str, alg=ns.PATH | ns.IGNORECASE)
+    seen: set[str] = set()
+    for path in paths:
+        if (real := os.path.realpath(path)) in seen:
+            raise UsageError(f"{printable(str(path))} is among the sources twice: its rows would be there twice")
+        seen.add(real)
     return paths
 
 
-def already_done(store: Store, paths: Sequence[Path], options: IngestOptions) -> Done | None:
-    """The dataset, if it was published before. Sources are hashed only if there is a name it might stand under."""
+def _matches(pattern: Path) -> list[Path]:
+    """What a glob pattern matches; the folders at its beginning that exist are taken literally."""
+    parts = pattern.parts
+    base = Path(parts[0] if pattern.is_absolute() else ".")
+    place = 1 if pattern.is_absolute() else 0
+    while place < len(parts) - 1 and os.path.lexists(base / parts[place]):
+        base, place = base / parts[place], place + 1
+    try:
+        found = list(base.glob(str(Path(*parts[place:]))))
+    except ValueError as error:
+        raise UsageError(f"{printable(str(pattern))} is no glob pattern: {error}") from error
+    if not found:
+        raise NoInput(f"nothing matches {printable(str(pattern))}; expected CSV files")
+    return found
+
+
+def already_done(store: Store, paths: Sequence[Path], options: IngestOptions, open_source: OpenSource) -> Done | None:
+    """The dataset, if it was published before. Large sources are hashed only if there is a name for it."""
     if options.dataset:
         known = store.exists(manifest_path(dataset_folder(options.dataset)))
     else:
-        family = name_from(stem_of(paths[0].name), "0" * 8)[:-8]
-        known = any(Path(store.full("datasets")).glob(f"{family}{'[0-9a-f]' * 8}/{MANIFEST}"))
+        known = _size_of(paths[0], open_source) <= SMALL_BYTES or _has_family(store, stem_of(paths[0].name))
     if not known:
         return None
-    wanted = describe_request(options, [hash_source(path) for path in paths])
+    hashed = [_hashed(path, options, open_source) for path in paths]
+    wanted = describe_request(options, *zip(*hashed, strict=True))
     there = find_manifest(store, dataset_folder(wanted.name))
     if there:
         same_request(store, dataset_folder(wanted.name), wanted)
-        return there, True, ()
+        return there, True
     return None
 
 
-def hash_source(path: Path) -> Source:
-    with open_regular(path) as file, reading(path):
-        return Source(path.name, os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+def _size_of(path: Path, open_source: OpenSource) -> int:
+    with open_source(path) as source:
+        return source.bytes
+
+
+def _has_family(store: Store, stem: str) -> bool:
+    """True if a dataset is called after such a stem. Looks at all names: for small files hashing is quicker."""
+    family = re.compile(re.escape(name_from(stem, "0" * 16)[:-16]) + "[0-9a-f]{16}")
+    with contextlib.suppress(FileNotFoundError), os.scandir(store.full("datasets")) as entries:
+        return any(family.fullmatch(entry.name) for entry in entries)
+    return False
+
+
+def _hashed(path: Path, options: IngestOptions, open_source: OpenSource) -> tuple[Source, list[Reading]]:
+    """A source's digest, and how it would be read; its rows are not looked at."""
+    with open_source(path) as source:
+        readings, _ = readings_of(source, options)
+        return Source(source.name, source.bytes, source.finish()), readings
 
 
 def stem_of(name: str) -> str:
+    """A file's name without the endings that say how it is packed."""
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)
     return name
 
 
-def describe_request(options: IngestOptions, sources: Sequence[Source]) -> Manifest:
+def describe_request(
+    options: IngestOptions, sources: Sequence[Source], readings: Sequence[Sequence[Reading]]
+) -> Manifest:
     """The manifest as far as the request fixes it: its name, what was asked, the sources.
 
-    How many rows may be refused decides whether there is a dataset, not what is in it.
+    The request is the digests of the sources in order, the columns that they were read with, and what scales a pixel:
+    everything that decides which rows there are, and nothing else. The sources' names, or options that come to the same
+    columns, make no difference; how many rows may be rejected decides whether there is a dataset, not what is in it.
     """
-    asked = options.model_dump(exclude={"dataset", "max_rejects"}) | {
-        "sources": [{"name": source.name, "sha256": source.sha256} for source in sources]
+    asked: dict[str, Json] = {
+        "recipe": RECIPE,
+        "pixel_max": options.pixel_max,
+        "texts": [
+            {"sha256": source.sha256, "member": one.text.member, "columns": digest_of(one.opening.layout.targets)[:16]}
+            for source, those in zip(sources, readings, strict=True)
+            for one in those
+        ],
     }
-    name = options.dataset or name_from(stem_of(sources[0].name), sources[0].sha256)
+    stem = stem_of(sources[0].name)
+    name = options.dataset or name_from(stem, digest_of(asked))
     return Manifest("dataset", name, asked, (), tuple(sources))
 
 
-def seal(store: Store, paths: Sequence[Path], options: IngestOptions, threads: int, progress: Progress) -> Done:
+def seal(
+    store: Store,
+    paths: Sequence[Path],
+    options: IngestOptions,
+    open_source: OpenSource,
+    threads: int,
+    progress: Progress,
+) -> Done:
     """Read the sources into a staging folder; if the rejects stay within the budget, publish what came of them."""
-    total = sum(size_of(path) for path in paths)
+    total, plain = _survey(paths, open_source)
     sweep(store, "_staging")
-    with staged(store) as staging, Intake(store.full(staging), options, threads, progress, total) as intake:
-        sources = [take(intake, path) for path in paths]
+    with (
+        staged(store) as staging,
+        Intake(store.full(staging), options, threads, progress, total, plain=plain) as intake,
+    ):
+        sources, readings = [], []
+        for path in paths:
+            with open_source(path) as source:
+                these, notes = readings_of(source, options)
+                sources.append(intake.take(source, these, notes))
+                readings.append(these)
+        check_budget(intake.rejects, intake.rows, options.max_rejects)
         shards = intake.close()
-        check_budget(intake.rejects, intake.lines, options.max_rejects)
-        manifest = replace(describe_request(options, sources), facts=intake.facts())
+        manifest = replace(describe_request(options, sources, readings), facts=intake.facts())
         return settle_and_publish(store, staging, manifest, shards, intake)
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a source. Raises like `open_regular`."""
-    with open_regular(path) as file:
-        return os.fstat(file.fileno()).st_size
+def _survey(paths: Sequence[Path], open_source: OpenSource) -> tuple[int, bool]:
+    """Bytes of all sources, and whether none is packed. Raises like `open_regular`."""
+    total, plain = 0, True
+    for path in paths:
+        with open_source(path) as source:
+            total += source.bytes
+            plain = plain and not source.packed
+    return total, plain
 
 
 @contextlib.contextmanager
@@ -187,11 +269,6 @@ def staged(store: Store) -> Iterator[str]:
         remove_folder(store, folder)
 
 
-def take(intake: Intake, path: Path) -> Source:
-    with SourceFile(path) as source:
-        return intake.take(source)
-
-
 def settle_and_publish(
     store: Store, staging: str, manifest: Manifest, shards: Sequence[StagedShard], intake: Intake
 ) -> Done:
@@ -200,7 +277,7 @@ def settle_and_publish(
     there = find_manifest(store, folder)
     if there:
         same_request(store, folder, manifest)
-        return there, True, ()
+        return there, True
     rejects = describe(store, f"{staging}/{REJECTS}", rows=intake.rejects.total)
     files = []
     for index, shard in enumerate(shards):
@@ -217,7 +294,7 @@ def settle_and_publish(
         raise
     if created:
         sweep(store, folder, keep={manifest_path(folder), *(file.path for file in manifest.files)})
-    return manifest, not created, tuple(intake.warnings)
+    return manifest, not created
 
 
 def remove_strays(store: Store, folder: str, loser: Manifest) -> None:
@@ -228,7 +305,7 @@ def remove_strays(store: Store, folder: str, loser: Manifest) -> None:
             Path(store.full(file.path)).unlink(missing_ok=True)
 
 
-def report_of(manifest: Manifest, already: bool, warnings: tuple[str, ...], seconds: float) -> IngestReport:
+def report_of(manifest: Manifest, already: bool, seconds: float) -> IngestReport:
     facts = manifest.facts
     return IngestReport(
         dataset=manifest.name,
@@ -239,7 +316,8 @@ def report_of(manifest: Manifest, already: bool, warnings: tuple[str, ...], seco
         labelled=facts["labelled"],
         keyed=facts["keyed"],
         already=already,
-        warnings=warnings,
+        notes=tuple(facts["notes"]),
         seconds=seconds,
         bytes=sum(source.bytes for source in manifest.sources),
+        sources=manifest.sources,
     )

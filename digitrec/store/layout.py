@@ -23,9 +23,9 @@ def check_name(name: str, what: str = "dataset") -> str:
 
 
 def name_from(stem: str, digest: str) -> str:
-    """Name of a dataset that was given none: its source's stem (cut to 48, others replaced), 8 digits of its digest."""
-    clean = re.sub(r"[^a-z0-9_-]", "-", stem.lower())[:48].lstrip("_-") or "data"
-    return check_name(f"{clean}-{digest[:8]}")
+    """Name of what was given none: a stem (cut to 47, other characters replaced) and 16 digits of its request."""
+    clean = re.sub(r"[^a-z0-9_-]", "-", stem.lower())[:47].lstrip("_-") or "data"
+    return check_name(f"{clean}-{digest[:16]}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitrec.contract import KAGGLE_PIXELS, PIXELS, predictions_schema, shard_schema
+from digitrec.contract import KAGGLE_PIXELS, PIXELS, REJECTS_SCHEMA, predictions_schema, shard_schema
 from digitrec.errors import NoInput, UsageError
 from digitrec.store.layout import Store, manifest_path
 from digitrec.store.manifest import File, Kind, Manifest, check_file, parse_manifest
@@ -77,6 +77,22 @@ def read_predictions(path: str | Path) -> "pd.DataFrame":
     """
     frame: pd.DataFrame = read_table(*locate(path, "predictions")).to_pandas()
     return frame
+
+
+def read_rejects(path: str | Path) -> "pd.DataFrame":
+    """The rows of a dataset's sources that were rejected, a row each, in the order in which they were read; columns as
+    `contract.REJECTS_SCHEMA` says.
+
+    `path` is the dataset's folder. Raises `NoInput` if nothing is published there, `Corrupt` if bytes are damaged.
+    """
+    frame: pd.DataFrame = rejects_table(*locate(path, "dataset")).to_pandas()
+    return frame
+
+
+def rejects_table(store: Store, dataset: Manifest) -> pa.Table:
+    """The rejected rows of a dataset. Raises `Corrupt` if bytes are damaged."""
+    files = [file for file in dataset.files if Path(file.path).name.startswith("rejects-")]
+    return pa.concat_tables([REJECTS_SCHEMA.empty_table(), *(open_verified(store, file).read() for file in files)])
 
 
 def read_table(store: Store, manifest: Manifest) -> pa.Table:

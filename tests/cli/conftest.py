@@ -43,11 +43,12 @@ def digitrec(capsys: pytest.CaptureFixture[str]) -> Command:
 
 
 def write_csv(path: Path, rows: int = 3, *, header: tuple[str, ...] = KAGGLE_PIXELS, pixel: str = "0") -> Path:
-    """A file of `rows` images; every pixel is `pixel`, but for the first, which tells the rows apart."""
+    """A file of `rows` images; every pixel is `pixel`, but for the first, which tells the rows apart, and a bright last
+    one."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows([str(row % 256), *[pixel] * (len(header) - 1)] for row in range(rows))
+        writer.writerows([str(row % 256), *[pixel] * (len(header) - 2), "200"] for row in range(rows))
     return path
 
 

@@ -43,7 +43,7 @@ def test_all_rows_refused(digitrec: Command, tmp_path: Path) -> None:
     """Exit 65, the reason, and nothing is published."""
     write_csv(tmp_path / "bad.csv", rows=2, pixel="256")
     ended = digitrec("ingest", "bad.csv")
-    refused(ended, 65, "all 2 rows were refused")
+    refused(ended, 65, "all 2 rows were rejected")
     assert "bad.csv" in ended.err
     assert "pixel_out_of_range" in ended.err
     assert published(tmp_path) == []

