@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from digitrec.errors import Corrupt, storage_errors
+from digitrec.errors import Corrupt, Misconfigured, StorageFailed, storage_errors
 from digitrec.ingest.rejects import Reject
 from digitrec.store import aliases, catalog
 from digitrec.store.aliases import Entry, champion
@@ -34,18 +34,26 @@ class Overview:
     what: str
     store: str
     found: tuple[Row, ...]
+    problem: str = ""
 
     def lines(self) -> list[str]:
+        problem = [f"UNREADABLE: {self.problem}"] if self.problem else []
         if not self.found:
-            return [f"no {self.what} in {self.store}"]
+            return [f"no {self.what} in {self.store}", *problem]
         width = max(len(row.name) for row in self.found)
-        return [f"{row.name:<{width}}  {row.published}  {row.rows:>12,} rows  {row.notes}" for row in self.found]
+        rows = [f"{row.name:<{width}}  {row.published}  {row.rows:>12,} rows  {row.notes}" for row in self.found]
+        return rows + problem
 
 
 def overview(store: Store, what: Literal["datasets", "models", "predictions"]) -> Overview:
     """List everything published of a kind. What cannot be read is listed with the reason."""
-    best = champion(store) if what == "models" else None
-    return Overview(what, store.url, tuple(row(entry, best) for entry in listing(store, KINDS[what])))
+    best, problem = None, ""
+    if what == "models":
+        try:
+            best = champion(store)
+        except (StorageFailed, Misconfigured) as error:
+            problem = f"the champion is not known: {error}"
+    return Overview(what, store.url, tuple(row(entry, best) for entry in listing(store, KINDS[what])), problem)
 
 
 def row(entry: Listed, best: str | None) -> Row:
@@ -59,10 +67,11 @@ def row(entry: Listed, best: str | None) -> Row:
 def notes(manifest: Manifest, best: str | None) -> str:
     facts = manifest.facts
     if manifest.kind == "dataset":
-        rejects = sum(facts["rejects"].values())
+        rejects = sum(facts.get("rejects", {}).values())
         return ("labelled" if facts["labelled"] else "unlabelled") + (f", {rejects:,} rejects" if rejects else "")
     if manifest.kind == "model":
-        return f"validation accuracy {facts['accuracy']:.2%}" + (", champion" if manifest.name == best else "")
+        accuracy = [f"validation accuracy {facts['accuracy']:.2%}"] if "accuracy" in facts else []
+        return ", ".join(accuracy + ["champion"] * (manifest.name == best))
     return f"{facts['unsure']:,} unsure"
 
 
@@ -123,8 +132,13 @@ def show(store: Store, version: str) -> Shown:
     """Raises `NoInput` if there is no such version, `Corrupt` if its card or the diary of a run is damaged."""
     manifest = catalog.model(store, version)
     card, page = (read_checked(store, manifest.file(name)) for name in ("card.json", "card.md"))
-    runs = [read_run(store, path) for path in store.glob(f"{model_folder(version)}/runs/*.json")]
+    runs = [read_run(store, path) for path in run_paths(store, version)]
     return Shown(json.loads(card), page.decode(), tuple(sorted(runs, key=lambda run: run["at"])))
+
+
+def run_paths(store: Store, version: str) -> list[str]:
+    folder = f"{model_folder(version)}/runs"
+    return [f"{folder}/{name}" for name in store.names(folder) if name.endswith(".json") and not name.startswith(".")]
 
 
 def read_run(store: Store, path: str) -> dict[str, Any]:

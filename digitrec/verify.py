@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitrec.errors import Corrupt, DigitrecError, NoInput, storage_errors
+from digitrec.errors import Corrupt, DigitrecError, NoInput, StorageFailed, storage_errors
 from digitrec.scoring.submission import SUBMISSION, submission
 from digitrec.store.aliases import history
-from digitrec.store.catalog import PATTERNS
+from digitrec.store.catalog import TOP, folders
 from digitrec.store.layout import MANIFEST, Store, champion_folder, dataset_folder, manifest_path, model_folder
 from digitrec.store.manifest import File, Kind, Manifest, RowGroup, check_file, find_manifest, read_manifest
 
@@ -56,14 +56,10 @@ def verify(store: Store, paths: Sequence[Path] = ()) -> VerifyReport:
 
 
 def published_folders(store: Store, paths: Sequence[Path]) -> list[str]:
-    """Every folder with a manifest, in the store or at and below the paths."""
-    everything = [
-        store.relative(manifest.parent)
-        for pattern in PATTERNS.values()
-        for manifest in sorted(Path(store.url).glob(f"{pattern}/{MANIFEST}"))
-    ]
+    """Return every folder that may hold a manifest, in the store or at and below the paths."""
     if not paths and not store.exists(""):
         raise NoInput(f"there is no store at {store.url}; see --store")
+    everything = [folder for kind in TOP for folder in folders(store, kind) if may_hold_manifest(store, folder)]
     if not paths:
         return everything
     named: dict[str, None] = {}
@@ -73,6 +69,14 @@ def published_folders(store: Store, paths: Sequence[Path]) -> list[str]:
             raise NoInput(f"nothing is published at {path}: expected a folder of {store.url} with a {MANIFEST}")
         named |= dict.fromkeys(below)
     return list(named)
+
+
+def may_hold_manifest(store: Store, folder: str) -> bool:
+    """Whether a folder is published, or cannot be looked into: then the examination says why."""
+    try:
+        return store.exists(manifest_path(folder))
+    except StorageFailed:
+        return True
 
 
 class Examiner:
@@ -135,14 +139,17 @@ class Examiner:
         if dataset is None:
             self.notes.append(f"{folder}: dataset {name} is gone, its ids were not compared")
         elif dataset.digest != predictions.asked["dataset_digest"]:
-            raise Corrupt(f"{self.store.full(folder)} was made from another state of dataset {name}")
+            raise Corrupt(
+                f"{self.store.full(folder)} was made from another state of dataset {name}; "
+                f"`digitrec score --dataset {name}` sets it aside and scores what is there now"
+            )
         elif row_groups(predictions) != row_groups(dataset):
             raise Corrupt(f"{self.store.full(folder)} does not have the ids of dataset {name}")
 
     def compare_submission(self, predictions: Manifest, folder: str) -> None:
         """`submission.csv` says what the parts say."""
         full = Path(self.store.full(f"{folder}/{SUBMISSION}"))
-        if not full.exists():
+        if not self.store.exists(f"{folder}/{SUBMISSION}"):
             self.notes.append(f"{folder}: {SUBMISSION} is missing; `digitrec score --dataset …` writes it again")
             return
         with full.open("rb") as file:

@@ -20,6 +20,7 @@ from digitrec.progress import Progress, silent
 from digitrec.shown import printable
 from digitrec.store.commit import make_folder, remove_folder, settle, sweep
 from digitrec.store.layout import (
+    NAME_DIGITS,
     Store,
     dataset_folder,
     digest_name,
@@ -178,7 +179,7 @@ def _size_of(path: Path, open_source: OpenSource) -> int:
 
 def _has_family(store: Store, stem: str) -> bool:
     """True if a dataset is called after such a stem. Looks at all names: for small files hashing is quicker."""
-    family = re.compile(re.escape(name_from(stem, "0" * 16)[:-16]) + "[0-9a-f]{16}")
+    family = re.compile(re.escape(name_from(stem, "0" * NAME_DIGITS)[:-NAME_DIGITS]) + f"[0-9a-f]{{{NAME_DIGITS}}}")
     with contextlib.suppress(FileNotFoundError), os.scandir(store.full("datasets")) as entries:
         return any(family.fullmatch(entry.name) for entry in entries)
     return False

@@ -6,7 +6,7 @@ from functools import cache
 
 from digitrec.engines import Arithmetic
 from digitrec.engines.choice import Choice, cascade_of, choose, processor_flags
-from digitrec.errors import DigitrecError, Interrupted, StorageFailed, storage_errors
+from digitrec.errors import Interrupted, StorageFailed, storage_errors
 from digitrec.options import ScoreOptions
 from digitrec.progress import Progress, silent
 from digitrec.scoring.cluster import Cluster, connect
@@ -21,7 +21,7 @@ from digitrec.scoring.window import STALL_S, Compute, Window
 from digitrec.settings import Settings
 from digitrec.store import catalog
 from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest, read_manifest
+from digitrec.store.manifest import Manifest
 from digitrec.store.pretrained import Ruling, ruling
 
 ROW_BYTES = 20
@@ -102,8 +102,8 @@ def score_all(
     if options.dataset:
         catalog.dataset(store, options.dataset)  # one that is not there is no reason to make a champion
     ruled = Ruling(options.model) if options.model else ruling(store)
-    datasets, unreadable = chosen(store, options, ruled.version)
     model = catalog.model(store, ruled.version)
+    datasets, unreadable = chosen(store, options, model)
     card = read_card(store, model)
     choice = choose(options.precision, card, processor_flags())
     if options.cascade:
@@ -161,24 +161,14 @@ def compute_open(ledger: Ledger, settings: Settings, means: Means, effort: Effor
         ) from None
 
 
-def chosen(store: Store, options: ScoreOptions, version: str) -> tuple[list[Manifest], list[Failure]]:
-    """The datasets to score, and those of the store whose manifest cannot be read (unless one was named)."""
+def chosen(store: Store, options: ScoreOptions, model: Manifest) -> tuple[list[Manifest], list[Failure]]:
+    """The datasets to score, oldest first, and, unless one was named, those whose manifest cannot be read."""
     if options.dataset:
         return [catalog.dataset(store, options.dataset)], []
-    unreadable = [
-        failure
-        for entry in catalog.listing(store, "dataset")
-        if entry.manifest is None and (failure := why_unreadable(store, entry.folder))
-    ]
-    return catalog.unscored(store, version if options.rescore else None), unreadable
-
-
-def why_unreadable(store: Store, folder: str) -> Failure | None:
-    try:
-        read_manifest(store, folder)
-    except DigitrecError as error:
-        return Failure(folder, error)
-    return None
+    listing = catalog.listing(store, "dataset")
+    unreadable = [Failure(entry.folder, entry.problem) for entry in listing if entry.problem]
+    readable = [entry.manifest for entry in reversed(listing) if entry.manifest]
+    return catalog.unscored(store, readable, model if options.rescore else None), unreadable
 
 
 def check_space(store: Store, rows: int, options: ScoreOptions) -> None:

@@ -4,6 +4,7 @@ A promotion is pushed, a rollback takes the last one off; the champion is what i
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ from digitrec.store.layout import Store, champion_folder, manifest_path, model_f
 from digitrec.store.manifest import canonical, check_format
 
 Action = Literal["promote", "rollback"]
+APPENDS_MAX = 100
+"""So often another process may take the number first: far more than can happen by accident."""
+ENTRY = re.compile(r"\d{5,}\.json")
 
 
 @dataclass(frozen=True)
@@ -79,32 +83,64 @@ def champions(log: list[Entry]) -> list[str]:
 
 
 def history(store: Store) -> list[Entry]:
-    """The whole log, in order. Raises `Corrupt` if an entry is missing or unreadable."""
-    log = [read_entry(store, path) for path in store.glob(f"{champion_folder()}/[0-9]*.json")]
-    if [entry.number for entry in log] != list(range(1, len(log) + 1)):
+    """Return the whole log, in order. Raises `Corrupt` if an entry is missing or unreadable.
+
+    Entries are read forward until one is absent. A listing would not do: taken while others append, it may show 3
+    without 2 (readdir(3) says nothing of names that come meanwhile).
+    """
+    log: list[Entry] = []
+    while (entry := read_entry(store, len(log) + 1)) is not None:
+        log.append(entry)
+    # A missing entry ends the walk like an end would; only what stands beyond it tells the two apart.
+    last = max((int(name[:-5]) for name in store.names(champion_folder()) if ENTRY.fullmatch(name)), default=0)
+    if last > len(log) and read_entry(store, len(log) + 1) is None:
         raise Corrupt(
-            f"the champion's log in {store.full(champion_folder())} has a gap: "
-            f"expected 00001.json to {len(log):05d}.json"
+            f"the champion's log in {store.full(champion_folder())} has a gap: {entry_name(len(log) + 1)} is missing, "
+            f"{entry_name(last)} is there"
         )
     return log
 
 
 def append(store: Store, action: Action, choose: Callable[[list[Entry]], str], why: str) -> Entry:
-    """Write the next entry. If another process takes the number first, look at the log and choose again."""
-    while True:
+    """Write the next entry. If another process takes the number first, look at the log and choose again.
+
+    Raises `TryAgain` if that happens too often, or if the log does not show the entry that was in the way.
+    """
+    seen = -1
+    for _ in range(APPENDS_MAX):
         log = history(store)
+        if len(log) == seen:
+            break
         entry = Entry(len(log) + 1, action, choose(log), why, datetime.now(UTC).isoformat(timespec="seconds"))
         text = canonical({"format": FORMAT} | asdict(entry), indent=1) + "\n"
-        if put_if_absent(store, f"{champion_folder()}/{entry.number:05d}.json", text.encode()):
+        if put_if_absent(store, f"{champion_folder()}/{entry_name(entry.number)}", text.encode()):
             return entry
+        seen = len(log)
+    raise TryAgain(
+        f"cannot append to the champion's log in {store.full(champion_folder())}: entry {seen + 1} was taken by "
+        "another process each time; run it again"
+    )
 
 
-def read_entry(store: Store, path: str) -> Entry:
+def entry_name(number: int) -> str:
+    return f"{number:05d}.json"
+
+
+def read_entry(store: Store, number: int) -> Entry | None:
+    """Return an entry of the log, or None if there is none of this number. Raises `Corrupt` or `StorageFailed`."""
+    path = f"{champion_folder()}/{entry_name(number)}"
+    with storage_errors("read"):
+        try:
+            data = store.read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
     try:
-        with storage_errors("read"):
-            body = json.loads(store.read(path))
+        body = json.loads(data)
         found_format = int(body.pop("format"))
         check_format(found_format, store.full(path))
-        return Entry(**body)
+        entry = Entry(**body)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corrupt(f"{store.full(path)} is not an entry of the champion's log, or is damaged") from error
+    if entry.number != number:
+        raise Corrupt(f"{store.full(path)} holds entry {entry.number}: expected {number}")
+    return entry

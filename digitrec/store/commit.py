@@ -1,6 +1,8 @@
 """Durable bytes: nothing named here can be torn, and nothing published can be overwritten.
 
 A file is written under a name nobody else knows, synced, given its final name, and the folder is synced.
+Who may read and write below a store is what the mode of its root folder says, whatever the umask of whoever writes:
+one colleague with umask 077 must not make datasets that nobody else can read.
 Put-if-absent is `os.link`: the one local call that fails if the name is taken and never shows half a file.
 Where links do not exist, Linux's `renameat2(RENAME_NOREPLACE)` serves (renameat2(2)).
 """
@@ -14,10 +16,10 @@ import shutil
 import time
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from digitrec.errors import Misconfigured, storage_errors
+from digitrec.errors import Misconfigured, StorageFailed, storage_errors
 from digitrec.store.layout import Store, parent
 
 RENAME_NOREPLACE = 1
@@ -41,14 +43,32 @@ def sync_file(path: str | Path) -> None:
 
 
 def make_folder(store: Store, folder: str) -> str:
-    """Create a folder and its parents durably; return its full path."""
+    """Create a folder and its parents durably; return its full path. Below the root, they get the root's mode."""
     full = Path(store.full(folder))
-    missing = [path for path in (full, *full.parents) if not path.exists()]
     with storage_errors("create the folder"):
+        missing = [path for path in (full, *full.parents) if not path.exists()]
         full.mkdir(parents=True, exist_ok=True)
         for path in missing:
+            if path.is_relative_to(store.url) and path != Path(store.url):
+                set_mode(path, root_mode(store) & 0o3777)
             sync_file(path.parent)
     return str(full)
+
+
+def share(store: Store, full: str | Path) -> None:
+    """Let whoever may read the store's root folder read a file of ours. Nobody else needs to write: files are replaced,
+    never changed."""
+    set_mode(full, 0o200 | root_mode(store) & 0o444)
+
+
+def root_mode(store: Store) -> int:
+    return Path(store.url).stat().st_mode
+
+
+def set_mode(path: str | Path, mode: int) -> None:
+    """chmod(2); what another process has made, or a file system without modes, is left as it is."""
+    with suppress(PermissionError):
+        Path(path).chmod(mode)
 
 
 def put_if_absent(store: Store, path: str, data: bytes) -> bool:
@@ -58,6 +78,7 @@ def put_if_absent(store: Store, path: str, data: bytes) -> bool:
     with storage_errors("write"):
         try:
             write_synced(temporary, data)
+            share(store, temporary)
             created = name_if_absent(temporary, store.full(path))
             sync_file(folder)
             return created
@@ -70,6 +91,7 @@ def write_replacing(store: Store, path: str, data: bytes) -> None:
     make_folder(store, parent(path))
     with storage_errors("write"), replacing(Path(store.full(path))) as temporary:
         temporary.write_bytes(data)
+        share(store, temporary)
 
 
 @contextmanager
@@ -94,6 +116,7 @@ def settle(store: Store, staged: str, path: str, digest: str) -> None:
     target = store.full(path)
     folder = make_folder(store, parent(path))
     with storage_errors("move a file to"):
+        share(store, store.full(staged))
         if not name_if_absent(store.full(staged), target) and sha256_of(target) != digest:
             os.replace(store.full(staged), target)
         Path(store.full(staged)).unlink(missing_ok=True)
@@ -110,6 +133,10 @@ def settle_folder(store: Store, staged: str, folder: str) -> bool:
     target_parent = make_folder(store, parent(folder))
     with storage_errors("publish"):
         for path in [*source.rglob("*"), source]:
+            if path.is_dir():
+                set_mode(path, root_mode(store) & 0o3777)
+            else:
+                share(store, path)
             sync_file(path)
         try:
             source.rename(store.full(folder))
@@ -129,33 +156,38 @@ def remove_folder(store: Store, folder: str) -> None:
 def sweep(store: Store, folder: str, *, keep: Collection[str] = (), grace_s: float = 86_400) -> list[str]:
     """Remove the entries of `folder` older than `grace_s` that `keep` (store-relative paths) does not name.
 
-    Returns what was removed. A younger entry may belong to a run that is alive.
+    Returns what was removed. A younger entry may belong to a run that is alive. Failing to clean up is not a failure.
     """
-    base = Path(store.full(folder))
-    removed = []
-    for entry in sorted(base.iterdir()) if base.is_dir() else []:
-        relative = store.relative(entry)
-        if relative in keep or newest_change(entry) > time.time() - grace_s:
-            continue
-        if entry.is_dir():
+    removed: list[str] = []
+    with suppress(StorageFailed):
+        for relative in (f"{folder}/{name}" for name in store.names(folder)):
+            entry = Path(store.full(relative))
+            if relative not in keep and newest_change(entry) <= time.time() - grace_s and remove(entry):
+                removed.append(relative)
+    return removed
+
+
+def remove(entry: Path) -> bool:
+    """Remove a file or folder as far as we may. True if it is gone."""
+    with suppress(OSError):
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
-        removed.append(relative)
-    return removed
+    return not os.path.lexists(entry)
 
 
 def newest_change(entry: Path) -> float:
     """Latest modification time (seconds since the epoch) of an entry and all below it; of what is gone, infinity.
 
-    A file may vanish under our eyes: then somebody is at work there.
+    A file may vanish under our eyes: then somebody is at work there. What cannot be looked at is not ours to sweep.
     """
     below = (Path(folder, name) for folder, folders, files in os.walk(entry) for name in (*folders, *files))
     newest = -math.inf
     for path in (entry, *below):
         try:
             newest = max(newest, path.lstat().st_mtime)
-        except FileNotFoundError:
+        except OSError:
             return math.inf
     return newest
 

@@ -1,18 +1,21 @@
-"""Names to paths. Every path below a store is made here, and every name is checked here."""
+"""Names to paths. Every path below a store is made here, and every name is checked here.
+
+A path is a name, never a pattern: nothing here or elsewhere expands `[`, `*` or `?` in one.
+"""
 
 import re
 import uuid
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
-from digitrec.errors import Misconfigured, UsageError
+from digitrec.errors import Misconfigured, UsageError, storage_errors
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MANIFEST = "manifest.json"
+NAME_DIGITS = 16
+STEM_MAX = 64 - 1 - NAME_DIGITS
+URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
 def check_name(name: str, what: str = "dataset") -> str:
@@ -23,14 +26,16 @@ def check_name(name: str, what: str = "dataset") -> str:
 
 
 def name_from(stem: str, digest: str) -> str:
-    """Name of what was given none: a stem (cut to 47, other characters replaced) and 16 digits of its request."""
-    clean = re.sub(r"[^a-z0-9_-]", "-", stem.lower())[:47].lstrip("_-") or "data"
-    return check_name(f"{clean}-{digest[:16]}")
+    """Return the name of what was given none: a stem (cut to 47, what a name cannot hold replaced), then 16 digits of
+    the digest of its request. With 16 digits, a million names of one stem collide once in 37 million stores.
+    """
+    clean = re.sub(r"[^a-z0-9_-]", "-", stem.lower())[:STEM_MAX].lstrip("_-") or "data"
+    return check_name(f"{clean}-{digest[:NAME_DIGITS]}")
 
 
 @dataclass(frozen=True)
 class Store:
-    """A root under which everything lies, as an absolute URL. Small, hashable, and pickles to a worker.
+    """A root under which everything lies, as an absolute path. Small, hashable, and pickles to a worker.
 
     Paths handed in and out are store-relative and use `/`; `full` makes them absolute.
     """
@@ -39,42 +44,53 @@ class Store:
 
     @classmethod
     def at(cls, location: str | Path) -> "Store":
-        """The store at a folder or URL; a relative folder is taken from the working directory."""
-        text = str(location)
-        if "://" not in text:
-            return cls(str(Path(text).expanduser().absolute()))
-        if text.startswith("file://"):
-            return cls(str(Path(text.removeprefix("file://"))))
-        protocol = text.split("://")[0]
-        raise Misconfigured(f"--store {text}: {protocol} stores are not supported yet; expected a local folder")
+        """Return the store at a folder or `file://` URL; a relative folder is taken from the working directory.
 
-    @cached_property
-    def fs(self) -> LocalFileSystem:
-        """Listings and small files are read through fsspec, so that an object store can follow. What is committed, and
-        shards, which are memory-mapped, are local files so far."""
-        return fsspec.filesystem("file")
+        Raises `Misconfigured` for any other URL, or one whose path is not absolute.
+        """
+        text = str(location)
+        scheme = URL.match(text)
+        if scheme is None:
+            return cls(str(Path(text).expanduser().absolute()))
+        if scheme[1].lower() != "file":
+            raise Misconfigured(f"--store {text}: {scheme[1]} stores are not supported yet; expected a local folder")
+        parts = urlsplit(text.replace("?", "%3F").replace("#", "%23"))
+        if parts.netloc not in {"", "localhost"} or not parts.path:
+            raise Misconfigured(f"--store {text}: a file:// URL needs an absolute path, as in file:///data/store")
+        return cls(str(Path(unquote(parts.path))))
 
     def read(self, relative: str) -> bytes:
-        """A whole file. Raises `FileNotFoundError`, or another `OSError`."""
-        data: bytes = self.fs.cat_file(self.full(relative))
-        return data
+        """Return a whole file. Raises `FileNotFoundError`, or another `OSError`."""
+        return Path(self.full(relative)).read_bytes()
 
-    def glob(self, pattern: str) -> list[str]:
-        """Store-relative paths that match, in the order of their names."""
-        return sorted(self.relative(found) for found in self.fs.glob(self.full(pattern)))
+    def names(self, relative: str) -> list[str]:
+        """Return the names in a folder, sorted; none if there is no such folder. Raises `StorageFailed`."""
+        with storage_errors("list"):
+            try:
+                return sorted(entry.name for entry in Path(self.full(relative)).iterdir())
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def full(self, relative: str) -> str:
         return f"{self.url}/{relative}" if relative else self.url
 
     def relative(self, full: str | Path) -> str:
-        """The store-relative form of a path below this store. Raises `UsageError` for one that is not."""
+        """Return the store-relative form of a path below this store. Raises `UsageError` for one that is not."""
         try:
             return Path(full).absolute().relative_to(self.url).as_posix()
         except ValueError as error:
             raise UsageError(f"{full} does not lie in the store {self.url}") from error
 
     def exists(self, relative: str) -> bool:
-        return bool(self.fs.exists(self.full(relative)))
+        """Whether something is there. Raises `StorageFailed` if that cannot be said: absence is only what the file
+        system says is absent.
+        """
+        with storage_errors("look at"):
+            try:
+                Path(self.full(relative)).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            return True
 
 
 def dataset_folder(name: str) -> str:

@@ -77,12 +77,12 @@ class Manifest:
         """Digest of what was asked for: two runs with one request are the same work."""
         return digest_of(self.asked)
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows of the shards or parts (files with other rows, such as rejects, are not counted)."""
         return sum(file.rows for file in self.data_files)
 
-    @property
+    @cached_property
     def data_files(self) -> tuple[File, ...]:
         """The shards or parts, in order."""
         return tuple(file for file in self.files if Path(file.path).name.startswith(("shard-", "part-")))
@@ -187,14 +187,17 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     check_format(found_format, where)
     if digest_of(body) != digest:
         raise Corrupt(f"{where} is damaged: its digest does not fit; restore it, or remove its folder and run again")
-    return Manifest(
-        kind=body["kind"],
-        name=body["name"],
-        asked=body["asked"],
-        files=tuple(file_from(entry) for entry in body["files"]),
-        sources=tuple(Source(**entry) for entry in body["sources"]),
-        facts=body["facts"],
-    )
+    try:
+        return Manifest(
+            kind=body["kind"],
+            name=body["name"],
+            asked=body["asked"],
+            files=tuple(file_from(entry) for entry in body["files"]),
+            sources=tuple(Source(**entry) for entry in body["sources"]),
+            facts=body["facts"],
+        )
+    except (KeyError, TypeError) as error:
+        raise Corrupt(f"{where} lacks what a manifest of format {FORMAT} has: make it anew") from error
 
 
 def file_from(entry: dict[str, Json]) -> File:
@@ -216,14 +219,15 @@ def read_checked(store: Store, file: File) -> bytes:
 
 
 def check_file(store: Store, file: File) -> None:
-    """Raise `Corrupt` unless the bytes of `file` are the ones its manifest names."""
+    """Raise `Corrupt` unless the bytes of `file` are the ones its manifest names, `StorageFailed` if they cannot be
+    read."""
     full = Path(store.full(file.path))
-    try:
-        found = full.stat().st_size
-    except FileNotFoundError as error:
-        raise Corrupt(f"{full} is missing, though its manifest names it") from error
-    if found != file.bytes:
-        raise Corrupt(f"{full} has {found} bytes, expected {file.bytes}")
     with storage_errors("read"):
+        try:
+            found = full.stat().st_size
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Corrupt(f"{full} is missing, though its manifest names it") from error
+        if found != file.bytes:
+            raise Corrupt(f"{full} has {found} bytes, expected {file.bytes}")
         if sha256_of(full) != file.sha256:
             raise Corrupt(f"{full} is damaged: SHA-256 is not {file.sha256[:12]}…")

@@ -29,7 +29,8 @@ class Ruling:
 
 
 def ruling(store: Store) -> Ruling:
-    """The champion; in a store that has none, the bundled version, made champion. Raises `NoInput` without either."""
+    """The champion; in a store that has none, the bundled version, made champion. Raises `NoInput` without either,
+    `TryAgain` if the champions change faster than they can be read."""
     best = champion(store)
     if best:
         return Ruling(best)
@@ -43,7 +44,10 @@ def ruling(store: Store) -> Ruling:
     try:
         promote(store, version, "there was no champion, and it comes with digitrec", instead_of="")
     except TryAgain:
-        return ruling(store)  # another process has promoted one meanwhile
+        best = champion(store)  # another process has promoted one meanwhile
+        if best is None:
+            raise
+        return Ruling(best)
     return Ruling(version, (f"there was no champion: {version}, which comes with digitrec, was made champion",))
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from digitrec.contract import KAGGLE_PIXELS, PIXELS, REJECTS_SCHEMA, predictions_schema, shard_schema
-from digitrec.errors import NoInput, UsageError
+from digitrec.errors import NoInput, UsageError, storage_errors
 from digitrec.store.layout import Store, manifest_path
 from digitrec.store.manifest import File, Kind, Manifest, check_file, parse_manifest
 
@@ -21,10 +21,16 @@ DEPTH: dict[Kind, int] = {"dataset": 2, "model": 2, "predictions": 3}
 
 
 def open_verified(store: Store, file: File) -> pq.ParquetFile:
-    """Open a shard or part, memory-mapped, page checksums on. Raises `Corrupt` if its bytes are not the manifest's."""
+    """Open a shard or part, memory-mapped, page checksums on. Raises `Corrupt` if its bytes are not the manifest's,
+    `StorageFailed` if they cannot be read."""
     full = Path(store.full(file.path))
-    check_once(store, file, full.stat().st_mtime_ns if full.exists() else 0)
-    return pq.ParquetFile(str(full), memory_map=True, page_checksum_verification=True)
+    with storage_errors("read"):
+        try:
+            modified_ns = full.stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            modified_ns = 0
+        check_once(store, file, modified_ns)
+        return pq.ParquetFile(str(full), memory_map=True, page_checksum_verification=True)
 
 
 @lru_cache(maxsize=65_536)
@@ -48,9 +54,12 @@ def locate(path: str | Path, kind: Kind) -> tuple[Store, Manifest]:
     """The store and manifest of a published folder, given by its path. Raises `NoInput`, `UsageError` or `Corrupt`."""
     folder = Path(path).expanduser().absolute()
     full = Path(manifest_path(str(folder)))
-    if not full.is_file():
-        raise NoInput(f"nothing is published at {folder}: expected a folder with a manifest.json")
-    manifest = parse_manifest(full.read_bytes(), str(full))
+    with storage_errors("read"):
+        try:
+            data = full.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoInput(f"nothing is published at {folder}: expected a folder with a manifest.json") from None
+    manifest = parse_manifest(data, str(full))
     if manifest.kind != kind:
         raise UsageError(f"{folder} holds {manifest.kind} {manifest.name}, expected {kind}")
     return Store.at(folder.parents[DEPTH[kind] - 1]), manifest

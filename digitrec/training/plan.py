@@ -7,7 +7,7 @@ from typing import Any
 from digitrec.errors import BadData, UsageError
 from digitrec.options import Preset, TrainOptions
 from digitrec.store import catalog
-from digitrec.store.layout import Store
+from digitrec.store.layout import Store, name_from
 from digitrec.store.manifest import Manifest, digest_of
 from digitrec.training.recipe import Recipe, recipe_for
 from digitrec.training.rows import SALT, VALIDATION_SHARE
@@ -40,7 +40,7 @@ class Plan:
 
     @property
     def version(self) -> str:
-        return f"{self.preset}-{digest_of(self.asked)[:8]}"
+        return name_from(self.preset, digest_of(self.asked))
 
     @classmethod
     def from_asked(cls, asked: dict[str, Any]) -> "Plan":

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from digitrec.errors import Corrupt, Misconfigured, NoInput
+from digitrec.errors import Misconfigured, NoInput, StorageFailed
 from digitrec.store.aliases import champion, history, promote
 from digitrec.store.layout import Store
 from digitrec.store.pretrained import ruling
@@ -23,12 +23,12 @@ class Verdict:
 def settle_champion(store: Store, version: str, asked: bool | None) -> Verdict:
     """Promote `version` if that was asked for, or if it was left to the comparison and comes out better.
 
-    Raises `TryAgain` if another version became champion meanwhile, `Corrupt` if a promotion was asked for and the
-    champion's log cannot be read.
+    Raises `TryAgain` if another version became champion meanwhile, `StorageFailed` if a promotion was asked for and
+    the champion's log cannot be read.
     """
     try:
         best = champion(store) if asked is not None else rival(store)
-    except Corrupt as error:
+    except (StorageFailed, Misconfigured) as error:
         if asked:
             raise
         return Verdict(False, f"nobody can be promoted: {error}")
@@ -62,7 +62,7 @@ def decide(store: Store, version: str, best: str | None) -> Verdict:
         return Verdict(False, "it was champion before and was replaced; --promote makes it champion again")
     try:
         comparison = compare(store, version, best)
-    except (Corrupt, Misconfigured, NoInput) as error:
+    except (StorageFailed, Misconfigured, NoInput) as error:
         return Verdict(False, f"cannot compare with champion {best}: {error}; --promote makes it champion all the same")
     verdict = judge(comparison.test or NOTHING_TO_TEST, best)
     return Verdict(verdict.promote, "; ".join([verdict.why, *comparison.notes]))

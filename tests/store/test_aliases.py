@@ -92,3 +92,56 @@ def test_a_comparison_counts_only_for_the_champion_it_was_made_with(models: Stor
     with pytest.raises(TryAgain, match="b became champion while c was compared with a"):
         aliases.promote(models, "c", "better", instead_of="a")
     assert aliases.champion(models) == "b"
+
+
+def test_a_log_is_read_forward_not_listed(models: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing taken while others append may show an entry without the one before; entries are read by number."""
+    for version in "abc":
+        aliases.promote(models, version, "better")
+    monkeypatch.setattr(Store, "names", lambda *_: ["00003.json", "00001.json"])
+    assert [entry.version for entry in aliases.history(models)] == ["a", "b", "c"]
+
+
+def test_entries_are_in_order_of_their_numbers_beyond_five_digits(models: Store) -> None:
+    """Entry 100,000 comes after 99,999; a file that is no entry is none."""
+    for version in "ab":
+        aliases.promote(models, version, "better")
+    folder = Path(models.full("models/champion"))
+    (folder / ".1f.tmp").touch()
+    (folder / "100000.json").write_bytes((folder / "00002.json").read_bytes())
+    with pytest.raises(Corrupt, match=r"has a gap: 00003\.json is missing, 100000\.json is there"):
+        aliases.history(models)
+
+
+def test_an_entry_under_another_number_is_damage(models: Store) -> None:
+    """A copied entry is not a second promotion."""
+    aliases.promote(models, "a", "first")
+    folder = Path(models.full("models/champion"))
+    (folder / "00002.json").write_bytes((folder / "00001.json").read_bytes())
+    with pytest.raises(Corrupt, match=r"00002\.json holds entry 1"):
+        aliases.champion(models)
+
+
+@pytest.mark.timeout(30)
+def test_a_name_that_is_taken_and_cannot_be_seen_ends_the_try(models: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what is in the way does not show (a cache of the file system's), promoting is to be tried again later; it
+    does not go round for ever."""
+    monkeypatch.setattr(aliases, "put_if_absent", lambda *_: False)
+    with pytest.raises(TryAgain, match="entry 1 was taken by another process"):
+        aliases.promote(models, "b", "better")
+
+
+@pytest.mark.timeout(30)
+def test_a_log_that_grows_faster_than_we_write_ends_the_try(models: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of tries is bounded."""
+    put = aliases.put_if_absent
+
+    def too_late(store: Store, path: str, data: bytes) -> bool:
+        put(store, path, data)
+        return False
+
+    monkeypatch.setattr(aliases, "put_if_absent", too_late)
+    monkeypatch.setattr(aliases, "APPENDS_MAX", 5)
+    with pytest.raises(TryAgain):
+        aliases.append(models, "promote", lambda _: "a", "race")
+    assert len(aliases.history(models)) == 5

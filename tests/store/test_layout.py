@@ -11,7 +11,7 @@ from digitrec.errors import Misconfigured, UsageError
 from digitrec.store import layout
 from digitrec.store.layout import Store
 
-DIGEST = "3f2a9c01" + "0" * 56
+DIGEST = "3f2a9c01d4e5b6a7" + "0" * 48
 
 
 @pytest.mark.parametrize("name", ["", "A", "-a", "_a", "a.b", "a/b", "..", "a b", "a" * 65, "é", "a\n"])
@@ -26,12 +26,17 @@ def test_any_file_name_gives_a_dataset_name(stem: str) -> None:
     """A source may be called anything: the name made from it always passes, and ends with its digest."""
     name = layout.name_from(stem, DIGEST)
     assert layout.check_name(name) == name
-    assert name.endswith("-3f2a9c0100000000")
+    assert name.endswith("-3f2a9c01d4e5b6a7")
 
 
 def test_a_dataset_is_called_after_its_source() -> None:
     """The stem is kept where it can be."""
-    assert layout.name_from("Test_Set (2)", DIGEST) == "test_set--2--3f2a9c0100000000"
+    assert layout.name_from("Test_Set (2)", DIGEST) == "test_set--2--3f2a9c01d4e5b6a7"
+
+
+def test_the_longest_name_keeps_all_its_digits() -> None:
+    """The stem is cut, never the digest: 47 characters, a hyphen, 16 digits."""
+    assert layout.name_from("x" * 80, DIGEST) == "x" * 47 + "-3f2a9c01d4e5b6a7"
 
 
 def test_predictions_lie_under_dataset_version_and_variant() -> None:
@@ -47,8 +52,36 @@ def test_a_relative_store_is_taken_from_the_working_directory(tmp_path: Path) ->
     assert Store.at(f"file://{tmp_path}/x") == Store(str(tmp_path / "x"))
 
 
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("file:///data/store", "/data/store"),
+        ("file://localhost/data", "/data"),
+        ("FILE:///data", "/data"),
+        ("file:///a%20b%2523/%C3%BC", "/a b%23/ü"),
+        ("file:///50%25#1?", "/50%#1?"),
+    ],
+)
+def test_a_file_url_means_its_path(url: str, path: str) -> None:
+    """Percent codes are decoded (RFC 8089); nothing is taken for a query or a fragment."""
+    assert Store.at(url).url == path
+
+
+@pytest.mark.parametrize("path", ["/a%20b", "/a#b?c", "/[1]/*", "/{x}"])
+def test_a_path_is_taken_as_it_is(path: str) -> None:
+    """Only a URL has codes."""
+    assert Store.at(path).url == path
+
+
+@pytest.mark.parametrize("url", ["file://rel/x", "file://"])
+def test_a_file_url_without_an_absolute_path(url: str) -> None:
+    """`file://rel/x` names a machine, not a folder: it must not become a store somewhere."""
+    with pytest.raises(Misconfigured, match="needs an absolute path"):
+        Store.at(url)
+
+
 def test_a_store_pickles_small(store: Store) -> None:
-    """A store crosses a process border as its URL, even after its file system was used."""
+    """A store crosses a process border as its URL, even after it was used."""
     assert not store.exists("anything")
     assert pickle.loads(pickle.dumps(store)) == store
 

@@ -46,12 +46,18 @@ def publish_table(store: Store, manifest: Manifest, folder: str, prefix: str, ta
     return full
 
 
-def publish_predictions(store: Store, dataset: str, version: str) -> None:
+def publish_predictions(store: Store, dataset: str, version: str, digest: str, by: str = "") -> None:
     table = pa.table(
         {"image_id": [1], "label": [7], "confidence": [0.9], "runner_up": [1], "runner_up_confidence": [0.1]},
         predictions_schema(keyed=False),
     )
-    asked = {"dataset": dataset, "model": version, "variant": "fp32"}
+    asked = {
+        "dataset": dataset,
+        "dataset_digest": digest,
+        "model": version,
+        "model_digest": by,
+        "variant": "fp32",
+    }
     publish_table(
         store,
         Manifest("predictions", dataset, asked, (), facts={"keyed": False}),
@@ -59,6 +65,12 @@ def publish_predictions(store: Store, dataset: str, version: str) -> None:
         "part",
         table,
     )
+
+
+def publish_model(store: Store, version: str) -> Manifest:
+    manifest = Manifest("model", version, {"seed": 1}, ())
+    publish(store, f"models/{version}", manifest)
+    return manifest
 
 
 def test_a_dataset_reads_as_kaggle_lays_it_out(store: Store) -> None:
@@ -73,7 +85,7 @@ def test_a_dataset_reads_as_kaggle_lays_it_out(store: Store) -> None:
 
 def test_predictions_read_as_a_frame(store: Store) -> None:
     """`read_predictions` gives the columns of the contract."""
-    publish_predictions(store, "test", "m-1")
+    publish_predictions(store, "test", "m-1", "")
     frame = digitrec.read_predictions(store.full("predictions/test/m-1.fp32"))
     assert frame.to_dict("records")[0]["label"] == 7
 
@@ -116,15 +128,24 @@ def test_one_chunk_is_not_copied() -> None:
     assert images_of(array).ctypes.data == array.buffers()[1].address
 
 
-def test_the_catalogue_knows_what_is_left_to_do(store: Store) -> None:
-    """Training takes a labelled dataset; scoring takes unlabelled ones without predictions, by any or one version."""
+def test_training_takes_the_newest_labelled_dataset(store: Store) -> None:
+    """An unlabelled one is no choice."""
     publish_dataset(store, "train")
-    for name in ("one", "two"):
-        publish_dataset(store, name, labelled=False)
-    publish_predictions(store, "one", "m-1")
+    publish_dataset(store, "new", labelled=False)
     assert catalog.newest_labelled(store).name == "train"
-    assert [manifest.name for manifest in catalog.unscored(store)] == ["two"]
-    assert {manifest.name for manifest in catalog.unscored(store, "m-2")} == {"one", "two"}
+
+
+def test_the_catalogue_knows_what_is_left_to_score(store: Store) -> None:
+    """Unlabelled datasets without predictions, by any or by one model version; predictions of what a dataset was
+    before, or by what a model version was before, do not count."""
+    datasets = [publish_dataset(store, name, labelled=name == "train") for name in ("train", "one", "two", "three")]
+    publish_predictions(store, "one", "m-1", datasets[1].digest)
+    publish_predictions(store, "two", "m-1", "another digest")
+    assert [manifest.name for manifest in catalog.unscored(store, datasets)] == ["two", "three"]
+    model = publish_model(store, "m-1")
+    assert [manifest.name for manifest in catalog.unscored(store, datasets, model)] == ["one", "two", "three"]
+    publish_predictions(store, "three", "m-1", datasets[3].digest, model.digest)
+    assert [manifest.name for manifest in catalog.unscored(store, datasets, model)] == ["one", "two"]
 
 
 def test_what_is_asked_for_by_name_and_missing_is_answered_with_what_is_there(store: Store) -> None:
