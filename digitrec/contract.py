@@ -33,7 +33,7 @@ LARGE: Final = 1
 """The nets of a cascade, as a prediction names the one that answered."""
 
 UNSURE_BELOW: Final = 0.9
-"""A prediction whose confidence lies below this is *unsure*, unless an option says otherwise."""
+"""A prediction whose confidence lies below this is counted as *unsure*, unless an option says otherwise."""
 
 
 def shard_schema(*, labelled: bool, keyed: bool) -> pa.Schema:

@@ -32,7 +32,7 @@ class DigitrecError(Exception):
     """
 
     exit_code: ClassVar[int] = 70
-    transient: ClassVar[bool] = False
+    transient = False
 
     def __init__(self, message: str = "", *, details: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -88,6 +88,34 @@ class NewerFormat(Misconfigured):
 
 class Interrupted(DigitrecError):
     exit_code = 130
+
+
+FIRST_TO_TELL: tuple[type[DigitrecError], ...] = (
+    Interrupted,
+    ComputationFailed,
+    Corrupt,
+    Misconfigured,
+    AlreadyPublished,
+    BadData,
+    NoInput,
+    UsageError,
+    StorageFailed,
+    Unavailable,
+    TryAgain,
+)
+"""Of several errors at once, the one that a person must do something about gives the exit code, in this order; last
+comes what may pass by itself."""
+
+
+def combined(errors: Sequence[DigitrecError], message: str) -> DigitrecError:
+    """Return one error for several, the same in whichever order they came: its class by `FIRST_TO_TELL`, `transient` if
+    any of them is. Trying again costs little where finished work is kept, and may help those that can be helped.
+    """
+    kind = next(kind for kind in FIRST_TO_TELL if any(isinstance(error, kind) for error in errors))
+    error = kind(message)
+    error.transient = any(error.transient for error in errors)
+    error.__cause__ = next(error for error in errors if isinstance(error, kind))
+    return error
 
 
 WHAT_TO_DO = {

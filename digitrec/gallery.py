@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from digitrec.contract import PIXELS, SIDE
+from digitrec.scoring.counts import below
 from digitrec.store.layout import Store, dataset_folder
 from digitrec.store.manifest import Manifest, read_manifest
 from digitrec.store.reading import images_of, open_verified
@@ -16,28 +17,29 @@ DATASETS = 20
 """So many datasets are looked into at most, the first row group of each: it is only for looking at."""
 
 
-def unsure_digits(store: Store, folders: Sequence[str]) -> bytes | None:
-    """A PNG of up to `SHOWN` digits, dark on light, of predictions (store-relative folders); None if all are sure.
+def unsure_digits(store: Store, folders: Sequence[str], threshold: float) -> bytes | None:
+    """A PNG of up to `SHOWN` digits, dark on light, with a confidence below `threshold` (three decimals at most), of
+    predictions (store-relative folders); None if there is none.
 
-    Raises `Corrupt` if bytes are damaged.
+    Raises `Corrupt` or `StorageFailed` if bytes are damaged or cannot be read.
     """
     found = np.empty((0, PIXELS), np.uint8)
     for folder in folders[:DATASETS]:
-        found = np.concatenate([found, unsure_images(store, read_manifest(store, folder))])[:SHOWN]
+        found = np.concatenate([found, unsure_images(store, read_manifest(store, folder), threshold)])[:SHOWN]
         if len(found) == SHOWN:
             break
     return png(mosaic(255 - found)) if len(found) else None
 
 
-def unsure_images(store: Store, predictions: Manifest) -> np.ndarray:
-    """Images (uint8 [n, 784]) with a confidence below the predictions' own limit. Row groups are the dataset's."""
-    if not predictions.facts["unsure"]:
+def unsure_images(store: Store, predictions: Manifest, threshold: float) -> np.ndarray:
+    """Images (uint8 [n, 784]) with a confidence below a threshold. Row groups are the dataset's."""
+    if not below(predictions.facts, threshold):
         return np.empty((0, PIXELS), np.uint8)
     dataset = read_manifest(store, dataset_folder(predictions.asked["dataset"]))
     with open_verified(store, predictions.data_files[0]) as part, open_verified(store, dataset.data_files[0]) as shard:
         confidence = part.read_row_group(0, columns=["confidence"])["confidence"].to_numpy()
         images = images_of(shard.read_row_group(0, columns=["image"])["image"])
-    unsure: np.ndarray = images[confidence < predictions.asked["unsure_below"]]
+    unsure: np.ndarray = images[confidence < np.float32(threshold)]
     return unsure[:SHOWN]
 
 

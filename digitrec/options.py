@@ -5,12 +5,19 @@ One place for names, defaults, bounds and their words. An unknown key is refused
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from digitrec.contract import UNSURE_BELOW
 
 Preset = Literal["quick", "default", "best"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]
+
+
+def three_decimals(value: float) -> float:
+    """Raise `ValueError` unless a number has three decimals at most: confidences are counted in steps of 0.001."""
+    if round(value, 3) != value:
+        raise ValueError("expected at most three decimals")
+    return value
 
 
 class Options(BaseModel):
@@ -93,5 +100,7 @@ class ScoreOptions(Options):
         False
     )
     unsure_below: Annotated[
-        float, Field(ge=0, le=1, description="confidence below which a prediction counts as unsure")
+        float,
+        AfterValidator(three_decimals),
+        Field(ge=0, le=1, description="confidence below which the report counts a prediction as unsure"),
     ] = UNSURE_BELOW

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from digitrec.contract import UNSURE_BELOW
 from digitrec.errors import Corrupt, Misconfigured, StorageFailed, storage_errors
 from digitrec.ingest.rejects import Reject
+from digitrec.scoring.counts import below
 from digitrec.store import aliases, catalog
 from digitrec.store.aliases import Entry, champion
 from digitrec.store.catalog import Listed, listing
@@ -72,7 +74,7 @@ def notes(manifest: Manifest, best: str | None) -> str:
     if manifest.kind == "model":
         accuracy = [f"validation accuracy {facts['accuracy']:.2%}"] if "accuracy" in facts else []
         return ", ".join(accuracy + ["champion"] * (manifest.name == best))
-    return f"{facts['unsure']:,} unsure"
+    return f"{below(facts, UNSURE_BELOW):,} unsure"
 
 
 @dataclass(frozen=True)

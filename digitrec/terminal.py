@@ -134,7 +134,8 @@ def refusal(error: CycloptsError) -> str:
     if isinstance(error, RefusedOption) and cause is not None and hasattr(cause, "errors"):
         first = cause.errors()[0]
         option = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
-        return f"{option} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}; see --help"
+        told = first["msg"].removeprefix("Value error, ")
+        return f"{option} {first['input']}: {told[0].lower()}{told[1:]}; see --help"
     return f"{one_line(error).rstrip('.')}; see --help"
 
 

@@ -134,7 +134,9 @@ def pictures(store: Store, lines: Sequence[Line]) -> list[str]:
     """The digits in doubt, inside the Markdown itself: Prefect's UI shows `data:` pictures."""
     from digitrec.gallery import unsure_digits
 
-    picture = unsure_digits(store, [store.relative(line.scored.folder) for line in lines if line.scored.unsure])
+    unsure = [line.scored for line in lines if line.scored.unsure]
+    folders = [store.relative(scored.folder) for scored in unsure]
+    picture = unsure_digits(store, folders, unsure[0].unsure_below) if unsure else None
     if picture is None:
         return []
     return ["### Unsure", f"![unsure digits](data:image/png;base64,{base64.b64encode(picture).decode()})"]

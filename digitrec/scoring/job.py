@@ -5,26 +5,29 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from digitrec.contract import CLASSES
 from digitrec.engines import Arithmetic
-from digitrec.errors import ComputationFailed
+from digitrec.errors import ComputationFailed, TryAgain
 from digitrec.options import ScoreOptions
-from digitrec.scoring.receipts import Receipt, Work, attempts_folder
+from digitrec.scoring.counts import Counts
+from digitrec.scoring.receipts import Work, attempts_folder
 from digitrec.scoring.submission import SUBMISSION, write_submission
+from digitrec.store.catalog import check_use
 from digitrec.store.commit import sweep
-from digitrec.store.layout import MANIFEST, Store, predictions_folder
-from digitrec.store.manifest import Json, Manifest, digest_of, find_manifest, publish, read_manifest, same_request
+from digitrec.store.layout import MANIFEST, Store, dataset_folder, predictions_folder
+from digitrec.store.manifest import File, Json, Manifest, digest_of, find_manifest, publish, read_manifest, same_request
 
 RUNS = "runs"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A dataset to be scored. `asked` is the request: everything that decides what the predictions are."""
+    """A dataset to be scored. `asked` is the request: everything that decides what the predictions are. `unsure_below`
+    is none of it: it decides what the report counts."""
 
     dataset: Manifest
     asked: dict[str, Json]
     work: Work
+    unsure_below: float
 
     @property
     def name(self) -> str:
@@ -34,22 +37,15 @@ class Job:
     def rows(self) -> int:
         return self.dataset.rows
 
-    def manifest(self, receipts: list[Receipt]) -> Manifest:
-        """What these parts would publish; `receipts` in order. The facts are counts, the same in every run."""
-        labels = [sum(receipt.labels[label] for receipt in receipts) for label in range(CLASSES)]
-        small = {"small": sum(receipt.small for receipt in receipts)} if self.work.cascade else {}
+    def manifest(self, parts: list[File], counts: Counts) -> Manifest:
+        """What these parts, in order, would publish. The facts are counts, the same in every run."""
+        small = {"small": counts.small} if self.work.cascade else {}
         return Manifest(
             kind="predictions",
             name=f"{self.name}/{self.asked['model']}.{self.asked['variant']}",
             asked=self.asked,
-            files=tuple(receipt.file for receipt in receipts),
-            facts={
-                "rows": sum(receipt.file.rows for receipt in receipts),
-                "unsure": sum(receipt.unsure for receipt in receipts),
-                "labels": labels,
-                "keyed": self.work.keyed,
-            }
-            | small,
+            files=tuple(parts),
+            facts={"rows": sum(part.rows for part in parts), "keyed": self.work.keyed} | counts.facts() | small,
         )
 
 
@@ -62,7 +58,6 @@ def prepare(store: Store, dataset: Manifest, model: Manifest, options: ScoreOpti
         "model": model.name,
         "model_digest": model.digest,
         "variant": variant,
-        "unsure_below": options.unsure_below,
     }
     work = Work(
         store=store,
@@ -74,11 +69,10 @@ def prepare(store: Store, dataset: Manifest, model: Manifest, options: ScoreOpti
         precision=precision,
         cascade=options.cascade,
         probabilities=options.probabilities,
-        unsure_below=options.unsure_below,
         folder=predictions_folder(dataset.name, model.name, variant),
         request=digest_of(asked),
     )
-    return Job(dataset, asked, work)
+    return Job(dataset, asked, work, options.unsure_below)
 
 
 def variant_of(options: ScoreOptions, precision: Arithmetic) -> str:
@@ -88,28 +82,46 @@ def variant_of(options: ScoreOptions, precision: Arithmetic) -> str:
 
 
 def find_published(job: Job) -> Manifest | None:
-    """What stands where this job would publish, if it answers the same request. Raises `AlreadyPublished` if not."""
+    """What stands where this job would publish, if it answers the same request. Raises `AlreadyPublished` if not,
+    `Misconfigured` if another digitrec made it."""
     there = find_manifest(job.work.store, job.work.folder)
     if there is not None:
-        same_request(job.work.store, job.work.folder, job.manifest([]))
+        check_use(there, "predictions", job.work.store.full(job.work.folder))
+        same_request(job.work.store, job.work.folder, job.manifest([], Counts()))
     return there
 
 
-def publish_job(job: Job, receipts: list[Receipt]) -> tuple[Manifest, bool]:
-    """Prove that the parts are the dataset, row for row, and make them visible. False: another run was first."""
-    prove(job.dataset, receipts)
-    created = publish(job.work.store, job.work.folder, job.manifest(receipts))
-    return read_manifest(job.work.store, job.work.folder), created
+def publish_job(job: Job, parts: dict[int, File], counts: Counts) -> tuple[Manifest, bool]:
+    """Prove that the parts, by partition, are the dataset, row for row, and make them visible. False: another run was
+    first.
+
+    `submission.csv` is written before: a disk that is full for it leaves nothing published without it.
+    Raises `TryAgain` if the dataset is not the one any more that was scored.
+    """
+    prove(job.dataset, parts)
+    store, folder = job.work.store, job.work.folder
+    manifest = job.manifest([parts[index] for index in sorted(parts)], counts)
+    write_submission(store, folder, manifest)
+    check_dataset(job)
+    created = publish(store, folder, manifest)
+    return read_manifest(store, folder), created
 
 
-def prove(dataset: Manifest, receipts: list[Receipt]) -> None:
+def check_dataset(job: Job) -> None:
+    """Raise `TryAgain` if the dataset was removed or replaced while it was scored."""
+    there = find_manifest(job.work.store, dataset_folder(job.name))
+    if there is None or there.digest != job.work.dataset_digest:
+        raise TryAgain(f"dataset {job.name} was {'replaced' if there else 'removed'} while it was scored; run it again")
+
+
+def prove(dataset: Manifest, parts: dict[int, File]) -> None:
     """Rows in = rows out, in order, each id once: the parts' row groups are the shards', and their ids go up.
 
     Raises `ComputationFailed` if not; nothing is published then.
     """
-    scored = [group for receipt in receipts for group in receipt.file.row_groups]
-    if [receipt.index for receipt in receipts] != list(range(len(receipts))):
+    if sorted(parts) != list(range(len(parts))):
         raise ComputationFailed(f"{dataset.name}: there is not one receipt for each partition; nothing was published")
+    scored = [group for index in sorted(parts) for group in parts[index].row_groups]
     if scored != [group for shard in dataset.data_files for group in shard.row_groups]:
         raise ComputationFailed(f"{dataset.name}: the parts' ids are not the dataset's; nothing was published")
     if any(after.first_id <= before.last_id for before, after in pairwise(scored)):
@@ -117,7 +129,7 @@ def prove(dataset: Manifest, receipts: list[Receipt]) -> None:
 
 
 def tidy(job: Job, manifest: Manifest) -> None:
-    """Derive what is derived, and sweep what nobody names and nobody may still be writing."""
+    """Write `submission.csv` if it is gone, and sweep what no manifest names and nobody may still be writing."""
     store, folder = job.work.store, job.work.folder
     if not store.exists(f"{folder}/{SUBMISSION}"):
         write_submission(store, folder, manifest)

@@ -10,19 +10,21 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from digitrec.contract import FORMAT
+from digitrec.contract import FORMAT, UNSURE_BELOW
 from digitrec.errors import DigitrecError
 from digitrec.progress import Progress, Step
 from digitrec.scoring.cluster import installed_versions
 from digitrec.scoring.cost import LONG_S, RunCost, cost_of
+from digitrec.scoring.counts import Counts, below
 from digitrec.scoring.job import RUNS, Job, find_published, publish_job, tidy
 from digitrec.scoring.partition import Outcome
 from digitrec.scoring.plan import partitions
 from digitrec.scoring.receipts import Cost, Receipt, find_receipt, receipt_path
-from digitrec.scoring.submission import SUBMISSION
+from digitrec.scoring.replaced import set_aside
+from digitrec.scoring.submission import SUBMISSION, notes_on_ids
 from digitrec.scoring.window import Task
 from digitrec.store.commit import write_replacing
-from digitrec.store.manifest import Manifest, canonical
+from digitrec.store.manifest import File, Manifest, canonical
 
 LOG = logging.getLogger("digitrec.scoring")
 
@@ -31,7 +33,8 @@ LOG = logging.getLogger("digitrec.scoring")
 class Scored:
     """Published predictions of a dataset. `folder`, `submission`: full paths; `already`: not by this run.
 
-    `small`: rows that the small net of a cascade answered, if there was one.
+    `unsure`: rows with a confidence below `unsure_below`; `small`: rows that the small net of a cascade answered, if
+    there was one; `notes`: what to know of `submission.csv`.
     """
 
     dataset: str
@@ -44,10 +47,13 @@ class Scored:
     already: bool
     seconds: float
     small: int | None = None
+    unsure_below: float = UNSURE_BELOW
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         done = "already published" if self.already else f"scored in {self.seconds:.1f} s"
-        share = f" ({self.unsure / self.rows:.1%})" if self.rows else ""
+        limit = "" if self.unsure_below == UNSURE_BELOW else f", below {self.unsure_below:g}"
+        share = f" ({self.unsure / self.rows:.1%}{limit})" if self.rows else ""
         counts = f"{self.rows:,} rows, {self.unsure:,} unsure{share}"
         if self.small is not None and self.rows:
             counts += f"; the small net answered {self.small / self.rows:.1%}"
@@ -55,6 +61,7 @@ class Scored:
             f"{self.dataset}: {done} with {self.version}.{self.variant}: {counts}",
             f"  predictions: {self.folder}",
             f"  submission:  {self.submission}",
+            *(f"  note: {note}" for note in self.notes),
         ]
 
 
@@ -68,27 +75,27 @@ class Failure:
 
 @dataclass
 class Account:
-    """What one job has so far. `computed`: rows of this run; `resumed`: partitions that an earlier one had finished."""
+    """What one job has so far. `parts`: by partition; `computed`: rows of this run; `resumed`: partitions that an
+    earlier one had finished."""
 
     job: Job
     began: float = field(default_factory=time.monotonic)
-    receipts: dict[int, Receipt] = field(default_factory=dict)
+    parts: dict[int, File] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
     costs: list[Cost] = field(default_factory=list)
     rows: int = 0
     computed: int = 0
     resumed: int = 0
 
     def keep(self, receipt: Receipt, cost: Cost | None) -> None:
-        self.receipts[receipt.index] = receipt
+        self.parts[receipt.index] = receipt.file
+        self.counts += receipt.counts
         self.rows += receipt.file.rows
         if cost:
             self.costs.append(cost)
             self.computed += receipt.file.rows
         else:
             self.resumed += 1
-
-    def in_order(self) -> list[Receipt]:
-        return [self.receipts[index] for index in sorted(self.receipts)]
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,8 @@ class Crew:
 class Ledger:
     """Every job is open until it is in `scored` or `failures`.
 
-    `done`, `total`: rows, over the jobs of this run; `computed`, `costs`: of what no earlier run had finished.
+    `done`, `total`: rows, over the jobs of this run; `computed`, `costs`: of what no earlier run had finished; `notes`:
+    what was set aside.
     """
 
     def __init__(self, jobs: Iterable[Job], partition_rows: int | None, progress: Progress) -> None:
@@ -116,6 +124,7 @@ class Ledger:
         self.progress = progress
         self.scored: list[Scored] = []
         self.failures: list[Failure] = []
+        self.notes: list[str] = []
         self.open: dict[str, Account] = {}
         for job in jobs:
             self.enter(job)
@@ -129,6 +138,7 @@ class Ledger:
         """Open an account, unless the work was done before, or something else stands in its place."""
         account = Account(job)
         try:
+            self.notes += set_aside(job.work.store, job.dataset)
             there = find_published(job)
             if there is None:
                 self.open[job.work.folder] = account
@@ -172,7 +182,7 @@ class Ledger:
     def keep(self, account: Account, receipt: Receipt, cost: Cost | None) -> None:
         account.keep(receipt, cost)
         self.done += receipt.file.rows
-        self.unsure += receipt.unsure
+        self.unsure += receipt.counts.below(account.job.unsure_below)
         if cost:
             self.costs.append(cost)
             self.computed += receipt.file.rows
@@ -184,7 +194,7 @@ class Ledger:
         """A dataset is complete: prove it, publish it, and write down what it took."""
         job = account.job
         try:
-            manifest, created = publish_job(job, account.in_order())
+            manifest, created = publish_job(job, account.parts, account.counts)
             for partition in partitions(job.dataset, self.partition_rows):
                 Path(job.work.store.full(receipt_path(job.work, partition))).unlink(missing_ok=True)
             self.settle(account, manifest, already=not created)
@@ -207,10 +217,12 @@ class Ledger:
             folder=folder,
             submission=f"{folder}/{SUBMISSION}",
             rows=manifest.rows,
-            unsure=int(manifest.facts["unsure"]),
+            unsure=below(manifest.facts, job.unsure_below),
             already=already,
             seconds=round(seconds, 3),
             small=manifest.facts.get("small"),
+            unsure_below=job.unsure_below,
+            notes=notes_on_ids(work.store, job.dataset, manifest),
         )
         self.open.pop(work.folder, None)
         self.scored.append(scored)

@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitrec.contract import CLASSES, SMALL, arrow, predictions_schema
+from digitrec.contract import CLASSES, arrow, predictions_schema
 from digitrec.errors import Corrupt, DigitrecError, storage_errors
+from digitrec.scoring.counts import Counts
 from digitrec.scoring.engine import load_engine
 from digitrec.scoring.plan import Partition
 from digitrec.scoring.predict import Engine, Predictions, classify
@@ -73,17 +74,17 @@ def score_partition(work: Work, partition: Partition, load: Callable[[Work], Eng
 
 def make_part(work: Work, partition: Partition, engine: Engine) -> Receipt:
     """Write the part under a name of its own, sync and hash it, and give it the name that carries its digest."""
-    tally = Tally()
+    counts = Counts()
     with attempt(work, partition) as (file, staged):
         with pq.ParquetWriter(file, part_schema(work), **PARQUET) as writer:
             for rows in read_groups(work, partition):
                 predictions = classify(engine, images_of(rows["image"]))
                 writer.write_table(part_table(work, rows, predictions), row_group_size=max(1, rows.num_rows))
-                tally.add(predictions, work.unsure_below)
+                counts += Counts.of(predictions.label, predictions.confidence, predictions.net)
         file.flush()
         os.fsync(file.fileno())
         part = settled(work, partition, staged)
-    return Receipt(partition.index, part, tally.unsure, tuple(tally.labels.tolist()), tally.small)
+    return Receipt(partition.index, part, counts)
 
 
 @contextmanager
@@ -158,19 +159,6 @@ def part_table(work: Work, rows: pa.Table, predictions: Predictions) -> pa.Table
         columns["probabilities"] = pa.FixedSizeListArray.from_arrays(arrow(predictions.probabilities.ravel()), CLASSES)
     schema = part_schema(work)
     return pa.table([columns[name] for name in schema.names], schema=schema)
-
-
-class Tally:
-    """Counts over a part: rows of each class (int64 [10]), unsure ones, and those that a small net answered."""
-
-    def __init__(self) -> None:
-        self.labels = np.zeros(CLASSES, np.int64)
-        self.unsure = self.small = 0
-
-    def add(self, predictions: Predictions, unsure_below: float) -> None:
-        self.labels += np.bincount(predictions.label, minlength=CLASSES)
-        self.unsure += int((predictions.confidence < unsure_below).sum())
-        self.small += 0 if predictions.net is None else int((predictions.net == SMALL).sum())
 
 
 def peak_bytes() -> int:

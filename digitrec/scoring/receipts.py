@@ -9,6 +9,7 @@ from pathlib import Path
 
 from digitrec.engines import Arithmetic
 from digitrec.errors import StorageFailed
+from digitrec.scoring.counts import Counts
 from digitrec.scoring.plan import Partition
 from digitrec.store.commit import write_replacing
 from digitrec.store.layout import Store
@@ -31,21 +32,17 @@ class Work:
     precision: Arithmetic
     cascade: bool
     probabilities: bool
-    unsure_below: float
     folder: str
     request: str
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """One finished part. `file.row_groups` mirror the shard's; `labels` counts the rows of each of the ten classes,
-    `small` those that the small net of a cascade answered."""
+    """One finished part. `file.row_groups` mirror the shard's; `counts` are of its rows."""
 
     index: int
     file: File
-    unsure: int
-    labels: tuple[int, ...]
-    small: int = 0
+    counts: Counts
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,9 @@ def find_receipt(work: Work, partition: Partition) -> Receipt | None:
         body = json.loads(Path(work.store.full(receipt_path(work, partition))).read_bytes())
         if digest_of({name: body[name] for name in body if name != "digest"}) != body["digest"]:
             return None
-        receipt = Receipt(body["index"], file_from(body["file"]), body["unsure"], tuple(body["labels"]), body["small"])
+        counts = body["counts"]
+        counted = Counts(tuple(counts["labels"]), tuple(counts["confidences"]), counts["small"])
+        receipt = Receipt(body["index"], file_from(body["file"]), counted)
         check_file(work.store, receipt.file)
     except (OSError, ValueError, KeyError, TypeError, StorageFailed):
         return None

@@ -6,17 +6,18 @@ from functools import cache
 
 from digitrec.engines import Arithmetic
 from digitrec.engines.choice import Choice, cascade_of, choose, processor_flags
-from digitrec.errors import Interrupted, StorageFailed, storage_errors
+from digitrec.errors import DigitrecError, Interrupted, StorageFailed, combined, storage_errors
 from digitrec.options import ScoreOptions
 from digitrec.progress import Progress, silent
 from digitrec.scoring.cluster import Cluster, connect
 from digitrec.scoring.cost import RunCost, multiply_adds
 from digitrec.scoring.engine import read_card
-from digitrec.scoring.job import prepare
+from digitrec.scoring.job import Job, prepare
 from digitrec.scoring.ledger import Crew, Failure, Ledger, Scored
 from digitrec.scoring.partition import score_partition
 from digitrec.scoring.peak import matrix_peak
 from digitrec.scoring.plan import partition_rows
+from digitrec.scoring.space import still_needed
 from digitrec.scoring.window import STALL_S, Compute, Window
 from digitrec.settings import Settings
 from digitrec.store import catalog
@@ -24,9 +25,6 @@ from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest
 from digitrec.store.pretrained import Ruling, ruling
 
-ROW_BYTES = 20
-PROBABILITIES_BYTES = 40
-"""Room a row takes in parts and `submission.csv`, at most: for saying early that a disk is too small."""
 NAMED_FAILURES = 5
 
 
@@ -52,18 +50,18 @@ class ScoreReport:
         ]
 
     def raise_if_failed(self) -> None:
-        """Raise what stopped a dataset; of several, an error of the first one's class that names them."""
+        """Raise what stopped a dataset; of several, one error that names them (see `errors.combined`)."""
         if not self.failures:
             return
-        first = self.failures[0].error
-        if len(self.failures) + len(self.datasets) == 1:
-            raise first
         failed, all_of_them = len(self.failures), len(self.failures) + len(self.datasets)
+        if all_of_them == 1:
+            raise self.failures[0].error
         named = "; ".join(f"{failure.dataset}: {failure.error}" for failure in self.failures[:NAMED_FAILURES])
         more = f"; and {failed - NAMED_FAILURES} more" if failed > NAMED_FAILURES else ""
-        raise type(first)(
-            f"{failed} of {all_of_them} datasets were not scored, the others are published: {named}{more}"
-        ) from first
+        raise combined(
+            [failure.error for failure in self.failures],
+            f"{failed} of {all_of_them} datasets were not scored, the others are published: {named}{more}",
+        )
 
 
 def score(
@@ -111,12 +109,13 @@ def score_all(
     jobs = (prepare(store, dataset, model, options, choice.precision) for dataset in datasets)
     ledger = Ledger(jobs, means.partition_rows, progress)
     cost = None
+    if ledger.open:
+        check_space(ledger, store)
     if ledger.open:  # nothing to do is no reason to start a cluster
-        check_space(store, ledger.total, options)
         effort = Effort(choice.precision, None if options.cascade else multiply_adds(card))
         cost = compute_open(ledger, settings, means, effort)
     scored, failures = tuple(ledger.scored), (*unreadable, *ledger.failures)
-    notes = (*ruled.notes, *notes_on(choice, scored))
+    notes = (*ruled.notes, *ledger.notes, *notes_on(choice, scored))
     return ScoreReport(scored, ruled.version, choice.precision, failures, notes, cost)
 
 
@@ -171,13 +170,24 @@ def chosen(store: Store, options: ScoreOptions, model: Manifest) -> tuple[list[M
     return catalog.unscored(store, readable, model if options.rescore else None), unreadable
 
 
-def check_space(store: Store, rows: int, options: ScoreOptions) -> None:
-    """Raise `StorageFailed` before anything is computed if the result will not fit."""
-    needed = rows * (ROW_BYTES + (PROBABILITIES_BYTES if options.probabilities else 0))
+def check_space(ledger: Ledger, store: Store) -> None:
+    """Close the accounts of datasets whose predictions will not fit, before anything is computed."""
     with storage_errors("look at"):
         free = shutil.disk_usage(store.url).free
-    if free < needed:
+    for account in list(ledger.open.values()):
+        try:
+            free -= take_room(account.job, ledger.partition_rows, free)
+        except DigitrecError as error:
+            ledger.total -= account.job.rows
+            ledger.fail(account, error)
+
+
+def take_room(job: Job, partition_rows: int | None, free: int) -> int:
+    """Return the bytes that a job still needs. Raises `StorageFailed` if that is more than are free."""
+    rows, needed = still_needed(job, partition_rows)
+    if needed > free:
         raise StorageFailed(
-            f"{rows:,} predictions need about {needed / 1e6:,.0f} MB in {store.url}, where {free / 1e6:,.0f} MB are "
-            "free; free some space and run it again"
+            f"{rows:,} predictions need about {needed / 1e6:,.1f} MB more in {job.work.store.url}, where "
+            f"{free / 1e6:,.1f} MB are free; free some space and run it again"
         )
+    return needed

@@ -1,13 +1,18 @@
-"""`submission.csv`, as Kaggle's *Digit Recognizer* takes it: derived from published parts, never published itself."""
+"""`submission.csv`, as Kaggle's *Digit Recognizer* takes it: derived from parts, never published itself.
+
+`ImageId` is the user's own id of a row where the dataset has row keys, else the number of the row.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from digitrec.errors import storage_errors
-from digitrec.store.commit import replacing
+from digitrec.scoring.partition import ids_of
+from digitrec.store.commit import make_folder, replacing, share
 from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest
 from digitrec.store.reading import open_verified
@@ -15,22 +20,28 @@ from digitrec.store.reading import open_verified
 SUBMISSION = "submission.csv"
 HEADER = b"ImageId,Label\n"
 LINES = pa_csv.WriteOptions(include_header=False, quoting_style="none")
+RANGES_SHOWN = 10
 
 
 def write_submission(store: Store, folder: str, manifest: Manifest) -> None:
     """Write it whole and synced, a row group at a time."""
-    path = Path(store.full(f"{folder}/{SUBMISSION}"))
-    with storage_errors("write"), replacing(path) as temporary, temporary.open("xb") as file:
-        file.writelines(submission(store, manifest))
+    path = Path(make_folder(store, folder), SUBMISSION)
+    with storage_errors("write"), replacing(path) as temporary:
+        with temporary.open("xb") as file:
+            file.writelines(submission(store, manifest))
+        share(store, temporary)
 
 
 def submission(store: Store, manifest: Manifest) -> Iterator[bytes]:
-    """The file's bytes, block by block, from the parts of published predictions."""
+    """The file's bytes, block by block, from the parts of predictions."""
+    keyed = manifest.facts["keyed"]
+    columns = ["key" if keyed else "image_id", "label"]
     yield HEADER
     for file in manifest.data_files:
         with open_verified(store, file) as part:
             for place in range(part.num_row_groups):
-                yield csv_lines(part.read_row_group(place, columns=["image_id", "label"], use_threads=False))
+                rows = part.read_row_group(place, columns=columns, use_threads=False)
+                yield lines_with_keys(rows) if keyed else csv_lines(rows)
 
 
 def csv_lines(rows: pa.Table) -> bytes:
@@ -38,3 +49,67 @@ def csv_lines(rows: pa.Table) -> bytes:
     pa_csv.write_csv(rows, sink, LINES)
     lines: bytes = sink.getvalue().to_pybytes()
     return lines
+
+
+def lines_with_keys(rows: pa.Table) -> bytes:
+    """Lines of keys and labels; a key is quoted where it has to be (RFC 4180). pyarrow's writer quotes all or none."""
+    import pyarrow.compute as pc
+
+    ids = rows["key"].combine_chunks()
+    special = pc.match_substring_regex(ids, '[",\\r\\n]')
+    if pc.any(special).as_py():
+        doubled = pc.replace_substring(ids, '"', '""')
+        ids = pc.if_else(special, pc.binary_join_element_wise('"', doubled, '"', ""), ids)
+    labels = rows["label"].combine_chunks().cast(pa.string())
+    lines = pc.binary_join_element_wise(ids, pc.binary_join_element_wise(labels, "", "\n"), ",")
+    _, offsets, data = lines.buffers()
+    ends = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
+    text: bytes = data[int(ends[0]) : int(ends[-1])].to_pybytes() if len(lines) else b""
+    return text
+
+
+def notes_on_ids(store: Store, dataset: Manifest, predictions: Manifest) -> tuple[str, ...]:
+    """Say what whoever hands `submission.csv` in must know: ids that are missing, keys that repeat."""
+    groups = [group for file in predictions.data_files for group in file.row_groups]
+    rejects = sum(dataset.facts.get("rejects", {}).values())
+    total = max(predictions.rows + rejects, groups[-1].last_id if groups else 0)
+    notes = []
+    if missing := total - predictions.rows:
+        ranges = list(missing_ids(store, predictions, total))
+        more = ", …" if sum(last - first + 1 for first, last in ranges) < missing else ""
+        named = ", ".join(f"{first:,}" if first == last else f"{first:,} to {last:,}" for first, last in ranges)
+        notes.append(
+            f"{missing:,} of {total:,} rows were rejected and have no line in {SUBMISSION} (image ids {named}{more}): "
+            "Kaggle refuses a file in which ids are missing"
+        )
+    if doubled := dataset.facts.get("doubled_keys", 0):
+        notes.append(f"keys repeat ({doubled:,} rows): {SUBMISSION} has several lines of one ImageId")
+    return tuple(notes)
+
+
+def missing_ids(store: Store, predictions: Manifest, total: int) -> Iterator[tuple[int, int]]:
+    """Yield the first `RANGES_SHOWN` runs (first, last) of 1…`total` that are no `image_id`. Ids are read only where a
+    row group has a gap inside."""
+    found, expected = 0, 1
+    for first, last in held_ids(store, predictions):
+        if first > expected:
+            yield expected, first - 1
+            found += 1
+        expected = last + 1
+        if found == RANGES_SHOWN:
+            return
+    if expected <= total:
+        yield expected, total
+
+
+def held_ids(store: Store, predictions: Manifest) -> Iterator[tuple[int, int]]:
+    """Yield the runs (first, last) of ids that follow one another, in order, each inside one row group."""
+    for file in predictions.data_files:
+        for place, group in enumerate(file.row_groups):
+            if group.last_id - group.first_id + 1 == group.rows:
+                yield group.first_id, group.last_id
+                continue
+            with open_verified(store, file) as part:
+                ids = ids_of(part.read_row_group(place, columns=["image_id"], use_threads=False))
+            for run in np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1):
+                yield int(run[0]), int(run[-1])

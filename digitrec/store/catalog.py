@@ -17,7 +17,7 @@ TOP: dict[Kind, str] = {"dataset": "datasets", "model": "models", "predictions":
 FACTS: dict[Kind, tuple[str, ...]] = {
     "dataset": ("labelled", "keyed"),
     "model": (),
-    "predictions": ("keyed",),
+    "predictions": ("keyed", "confidences"),
 }
 """What a manifest must say to be of use here."""
 

@@ -55,10 +55,10 @@ def make_folder(store: Store, folder: str) -> str:
     return str(full)
 
 
-def share(store: Store, full: str | Path) -> None:
-    """Let whoever may read the store's root folder read a file of ours. Nobody else needs to write: files are replaced,
-    never changed."""
-    set_mode(full, 0o200 | root_mode(store) & 0o444)
+def share(store: Store, full: str | Path, *, writable: bool = False) -> None:
+    """Let whoever may read the store's root folder read a file of ours. Nobody else needs to write, but to a lock:
+    files are replaced, never changed."""
+    set_mode(full, 0o200 | root_mode(store) & (0o666 if writable else 0o444))
 
 
 def root_mode(store: Store) -> int:

@@ -5,14 +5,23 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from digitrec.contract import PIXELS
 from digitrec.errors import StorageFailed
 from digitrec.options import ScoreOptions
 from digitrec.scoring import run as room
-from digitrec.scoring.run import score
+from digitrec.scoring.job import prepare
+from digitrec.scoring.partition import Outcome, score_partition
+from digitrec.scoring.plan import Partition
+from digitrec.scoring.receipts import Work
+from digitrec.scoring.run import Means, score, score_all
+from digitrec.scoring.space import still_needed
+from digitrec.store import catalog
 from digitrec.store.layout import Store
 from digitrec.verify import verify
 from tests.faults.computing import NIGHT
@@ -64,7 +73,7 @@ def test_a_disk_too_small_is_told_before_the_work(small_disk: Store) -> None:
 
 def test_a_disk_that_fills_up_on_the_way(small_disk: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """ENOSPC in the middle: one line, nothing half-visible, nothing earlier hurt; with room, a rerun ends well."""
-    monkeypatch.setattr(room, "ROW_BYTES", 0)
+    monkeypatch.setattr(room, "still_needed", lambda *_: (0, 0))
     ballast = fill_up(small_disk, leave_bytes=16_384)
     with pytest.raises(StorageFailed, match="No space left on device; free some space"):
         score(small_disk, NIGHT, settings_for(small_disk))
@@ -72,6 +81,29 @@ def test_a_disk_that_fills_up_on_the_way(small_disk: Store, monkeypatch: pytest.
     ballast.unlink()
     verify(small_disk)
     assert score(small_disk, NIGHT, settings_for(small_disk)).datasets[0].rows == 2000
+    verify(small_disk)
+
+
+def test_room_for_the_rest_is_enough(small_disk: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ENOSPC at nine tenths the same run goes on once the disk has room for what is left, not for all of it."""
+    shape = Shape(((1000,) * 20,))
+    dataset = make_dataset(small_disk, "many", np.zeros((shape.rows, PIXELS), np.uint8), shape)
+    many, means = ScoreOptions(dataset="many"), Means(processes=False, partition_rows=1000)
+    job = prepare(small_disk, dataset, catalog.model(small_disk, "quick-00000001"), many, "fp32")
+
+    def too_much(work: Work, partition: Partition) -> Outcome:
+        if partition.index == 18:
+            fill_up(small_disk, leave_bytes=0)
+        return score_partition(work, partition)
+
+    with pytest.raises(StorageFailed, match="No space left on device"):
+        score_all(small_disk, many, settings_for(small_disk, 1), replace(means, compute=too_much)).raise_if_failed()
+    left = still_needed(job, 1000)[0]
+    assert left <= 4000
+    Path(small_disk.url, "ballast").unlink()
+    fill_up(small_disk, leave_bytes=still_needed(job, 1000)[1] + 4096)
+    (scored,) = score_all(small_disk, many, settings_for(small_disk, 1), means).datasets
+    assert scored.rows == shape.rows
     verify(small_disk)
 
 

@@ -59,14 +59,18 @@ def test_rows_in_are_rows_out(job: Job, first: Partition) -> None:
     assert part.read(["image_id", "key"]).equals(shard.read(["image_id", "key"]))
     assert [part.metadata.row_group(i).num_rows for i in range(part.num_row_groups)] == [300, 200]
     assert receipt.file.row_groups == first.groups
-    assert sum(receipt.labels) == receipt.file.rows == 500
+    assert sum(receipt.counts.labels) == receipt.file.rows == 500
 
 
-def test_unsure_rows_are_counted(job: Job, first: Partition) -> None:
-    """The receipt counts the confidences below the limit that was asked for."""
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9, 0.999, 1.0])
+def test_confidences_are_counted(job: Job, first: Partition, threshold: float) -> None:
+    """The receipt knows how many lie below any threshold, as the part has them."""
     receipt = done(job, first).receipt
-    confidence = pq.read_table(job.work.store.full(receipt.file.path))["confidence"].to_numpy()
-    assert 0 < receipt.unsure == int((confidence < 0.9).sum()) < 500
+    part = pq.read_table(job.work.store.full(receipt.file.path))
+    confidence = part["confidence"].to_numpy()
+    assert receipt.counts.below(threshold) == int((confidence < np.float32(threshold)).sum())
+    assert list(receipt.counts.labels) == np.bincount(part["label"].to_numpy(), minlength=10).tolist()
+    assert 0 < receipt.counts.below(0.9) < 500
 
 
 def test_probabilities_are_a_column_if_asked_for(ready: Store) -> None:
@@ -110,7 +114,7 @@ def test_a_receipt_that_proves_nothing_is_ignored(job: Job, first: Partition, da
     if damage == "missing part":
         path.unlink()
     else:
-        path.write_bytes(data.replace(b'"unsure": ', b'"unsure": 1') if damage == "receipt" else data[:-1] + b"x")
+        path.write_bytes(data.replace(b'"small": 0', b'"small": 1') if damage == "receipt" else data[:-1] + b"x")
     assert find_receipt(job.work, first) is None
     assert done(job, first).receipt == find_receipt(job.work, first) == receipt
 

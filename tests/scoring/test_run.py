@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from digitrec.errors import AlreadyPublished, ComputationFailed, Corrupt, Interrupted, NoInput
+from digitrec.errors import ComputationFailed, Corrupt, Interrupted, NoInput
 from digitrec.network import Architecture, Perceptron
 from digitrec.options import Precision, ScoreOptions
 from digitrec.progress import Step
@@ -101,15 +101,6 @@ def fitted(images: np.ndarray, labels: np.ndarray) -> Perceptron:
     return network.eval()
 
 
-def test_submission_is_kaggles(ready: Store, settings: Settings) -> None:
-    """`submission.csv` has Kaggle's header and a line for each image, in order."""
-    (scored,) = score(ready, NIGHT, settings).datasets
-    header, *lines = Path(scored.submission).read_text().splitlines()
-    frame = read_predictions(scored.folder)
-    assert header == "ImageId,Label"
-    assert lines == [f"{row.image_id},{row.label}" for row in frame.itertuples()]
-
-
 def test_a_second_run_is_already_published(ready: Store, settings: Settings) -> None:
     """Naming a dataset again computes nothing and changes nothing; a lost `submission.csv` is derived again."""
     (first,) = score(ready, NIGHT, settings).datasets
@@ -119,13 +110,6 @@ def test_a_second_run_is_already_published(ready: Store, settings: Settings) -> 
     assert (first.already, second.already, CALLS) == (False, True, [])
     assert (Path(first.submission).read_bytes(), Path(first.folder, "manifest.json").read_bytes()) == before
     assert "already published" in second.lines()[0]
-
-
-def test_another_request_for_the_same_folder_is_refused(ready: Store, settings: Settings) -> None:
-    """Another limit of unsureness would be another result under the same name: exit 73, nothing changed."""
-    score(ready, NIGHT, settings)
-    with pytest.raises(AlreadyPublished, match="different unsure_below"):
-        score(ready, NIGHT.model_copy(update={"unsure_below": 0.5}), settings)
 
 
 def test_rescore_is_for_a_new_champion(ready: Store, settings: Settings) -> None:

@@ -60,7 +60,7 @@ def publish_predictions(store: Store, dataset: str, version: str, digest: str, b
     }
     publish_table(
         store,
-        Manifest("predictions", dataset, asked, (), facts={"keyed": False}),
+        Manifest("predictions", dataset, asked, (), facts={"keyed": False, "confidences": {}}),
         f"predictions/{dataset}/{version}.fp32",
         "part",
         table,

@@ -1,0 +1,159 @@
+"""A dataset or a model version that is removed and made anew under its name: what was scored before gives way."""
+
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitrec.errors import TryAgain
+from digitrec.options import ScoreOptions
+from digitrec.scoring.partition import Outcome, score_partition
+from digitrec.scoring.plan import Partition
+from digitrec.scoring.receipts import Work
+from digitrec.scoring.replaced import set_aside
+from digitrec.scoring.run import Means, score, score_all
+from digitrec.settings import Settings
+from digitrec.store import catalog
+from digitrec.store.layout import Store
+from digitrec.store.manifest import Manifest, find_manifest, publish
+from digitrec.store.reading import read_predictions
+from digitrec.verify import verify
+from tests.scoring.making import make_dataset, make_images, make_model, make_network
+from tests.scoring.test_run import FOLDER, NIGHT
+
+
+def replace_night(store: Store, rows: int = 30, seed: int = 5) -> Manifest:
+    """Remove dataset `night` and make another of that name."""
+    shutil.rmtree(store.full("datasets/night"))
+    return make_dataset(store, "night", make_images(rows, seed))
+
+
+def set_aside_in(store: Store) -> list[Path]:
+    return sorted(path.parent for path in Path(store.full("_replaced")).rglob("manifest.json"))
+
+
+@pytest.mark.parametrize("options", [ScoreOptions(), NIGHT])
+def test_what_is_under_the_name_now_is_scored(ready: Store, settings: Settings, options: ScoreOptions) -> None:
+    """By the scheduled run and by name; the earlier predictions are kept elsewhere, whole, and that is said."""
+    before = Path(score(ready, NIGHT, settings).datasets[0].folder, "manifest.json").read_bytes()
+    replace_night(ready)
+    report = score(ready, options, settings)
+    assert [(scored.rows, scored.already) for scored in report.datasets] == [(30, False)]
+    assert len(read_predictions(ready.full(FOLDER))) == 30
+    (kept,) = set_aside_in(ready)
+    assert (kept / "manifest.json").read_bytes() == before
+    assert len(list(kept.glob("part-*"))) == 3
+    assert str(kept) in "\n".join(report.lines())
+    assert verify(ready).predictions == 1
+    assert score(ready, ScoreOptions(), settings).datasets == ()
+
+
+def test_all_that_was_made_from_what_is_gone_is_set_aside(ready: Store, settings: Settings) -> None:
+    """Of every model version and variant: nothing stays that says something about other images."""
+    score(ready, NIGHT, settings)
+    score(ready, ScoreOptions(dataset="night", probabilities=True), settings)
+    replace_night(ready)
+    score(ready, ScoreOptions(), settings)
+    assert len(set_aside_in(ready)) == 2
+    assert len(list(Path(ready.full("predictions/night")).iterdir())) == 1
+    verify(ready)
+
+
+def test_there_and_back_again(ready: Store, settings: Settings) -> None:
+    """The same two states in turn, again and again: each time the one that is there is scored."""
+    for turn in range(5):
+        replace_night(ready, rows=20 + turn % 2, seed=turn % 2)
+        (scored,) = score(ready, ScoreOptions(), settings).datasets
+        assert scored.rows == 20 + turn % 2
+    assert len(set_aside_in(ready)) == 4
+
+
+def test_the_same_content_again_is_nothing_new(ready: Store, settings: Settings) -> None:
+    """Removed and made anew from the same rows, a dataset is what it was: its predictions stand."""
+    replace_night(ready)
+    score(ready, ScoreOptions(), settings)
+    replace_night(ready)
+    assert score(ready, ScoreOptions(), settings).datasets == ()
+    assert set_aside_in(ready) == []
+
+
+def test_a_model_version_that_is_made_anew(ready: Store, settings: Settings) -> None:
+    """Predictions by what it was before do not stand in its way; those by a version that is gone stay."""
+    score(ready, NIGHT, settings)
+    make_model(ready, "quick-00000002", make_network(seed=2))
+    score(ready, NIGHT, settings)
+    for version in ("quick-00000001", "quick-00000002"):
+        shutil.rmtree(ready.full(f"models/{version}"))
+    make_model(ready, "quick-00000002", make_network(seed=3))
+    (scored,) = score(ready, NIGHT, settings).datasets
+    assert (scored.version, scored.already) == ("quick-00000002", False)
+    assert sorted(path.name for path in Path(ready.full("predictions/night")).iterdir()) == [
+        "quick-00000001.fp32",
+        "quick-00000002.fp32",
+    ]
+
+
+def test_many_at_once_set_aside_once(ready: Store, settings: Settings) -> None:
+    """Eight runs meet the same stale predictions: one takes them away; what is published meanwhile stays."""
+    score(ready, NIGHT, settings)
+    dataset = replace_night(ready)
+    barrier = threading.Barrier(8)
+
+    def meet(_: int) -> int:
+        barrier.wait()
+        notes = set_aside(ready, dataset)
+        publish(ready, FOLDER, new)
+        return len(notes)
+
+    asked = {"dataset": "night", "dataset_digest": dataset.digest, "model": "gone", "model_digest": ""}
+    new = Manifest("predictions", "night/quick-00000001.fp32", asked, (), facts={})
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(meet, range(8))) == 1
+    assert len(set_aside_in(ready)) == 1
+    assert find_manifest(ready, FOLDER) == new
+
+
+def test_who_comes_late_takes_nothing_away(ready: Store, settings: Settings) -> None:
+    """A run that still knows the dataset as it was must not take the predictions of what is there for stale."""
+    old = catalog.dataset(ready, "night")
+    replace_night(ready)
+    score(ready, NIGHT, settings)
+    with pytest.raises(TryAgain, match="night was replaced"):
+        set_aside(ready, old)
+    assert len(read_predictions(ready.full(FOLDER))) == 30
+    assert set_aside_in(ready) == []
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_replaced_while_it_was_scored(ready: Store, settings: Settings, gone: bool) -> None:
+    """Nothing is published of rows that are not there any more; the next run scores what is."""
+
+    def meddled(work: Work, partition: Partition) -> Outcome:
+        outcome = score_partition(work, partition)
+        if partition.index == 2:
+            replace_night(ready)
+            if gone:
+                shutil.rmtree(ready.full("datasets/night"))
+        return outcome
+
+    report = score_all(ready, NIGHT, settings, Means(processes=False, compute=meddled))
+    with pytest.raises(TryAgain, match=f"night was {'removed' if gone else 'replaced'} while it was scored"):
+        report.raise_if_failed()
+    assert not Path(ready.full(f"{FOLDER}/manifest.json")).exists()
+    if not gone:
+        assert score(ready, ScoreOptions(), settings).datasets[0].rows == 30
+        verify(ready)
+
+
+def test_only_what_decides_the_rows_is_in_the_request(ready: Store, settings: Settings) -> None:
+    """Asked again with another threshold, what is published is counted anew: nothing is computed, nothing refused."""
+    (first,) = score(ready, NIGHT, settings).datasets
+    confidence = read_predictions(first.folder)["confidence"].to_numpy()
+    for threshold in (0.8, 0.333, 1.0):
+        report = score(ready, NIGHT.model_copy(update={"unsure_below": threshold}), settings)
+        (again,) = report.datasets
+        assert (again.already, again.unsure) == (True, int((confidence < np.float32(threshold)).sum()))
+        assert f", below {threshold:g})" in report.lines()[0]

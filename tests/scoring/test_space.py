@@ -1,0 +1,85 @@
+"""The room that a run still needs: of what is left to do, no more."""
+
+from pathlib import Path
+
+import pytest
+
+from digitrec.errors import StorageFailed
+from digitrec.options import ScoreOptions
+from digitrec.scoring import run as room
+from digitrec.scoring.job import Job, prepare
+from digitrec.scoring.partition import score_partition
+from digitrec.scoring.plan import partitions
+from digitrec.scoring.run import Means, score_all
+from digitrec.scoring.space import key_bytes, still_needed
+from digitrec.settings import Settings
+from digitrec.store import catalog
+from digitrec.store.layout import Store
+from tests.scoring.making import Shape, make_dataset, make_images, make_model
+
+ROWS = 20_000
+SHAPE = Shape(((1000,) * 20,))
+
+
+def job_of(store: Store, name: str = "large", **options: bool) -> Job:
+    dataset, model = catalog.dataset(store, name), catalog.model(store, "quick-00000001")
+    return prepare(store, dataset, model, ScoreOptions(**options), "fp32")
+
+
+def taken(store: Store, folder: str) -> int:
+    """Bytes of files below a folder, rounded up to blocks as disks do."""
+    paths = Path(store.full(folder)).rglob("*")
+    return sum(-(-path.stat().st_size // 4096) * 4096 for path in paths if path.is_file())
+
+
+@pytest.fixture(params=[False, True])
+def large(request: pytest.FixtureRequest, store: Store) -> Store:
+    """A dataset of 20 partitions, with or without row keys."""
+    make_model(store)
+    make_dataset(store, "large", make_images(ROWS), SHAPE, keyed=request.param)
+    return store
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_the_estimate_is_enough_and_not_twice_as_much(large: Store, settings: Settings, probabilities: bool) -> None:
+    """Parts, receipts, manifest, note and `submission.csv` of a whole run fit, keys and probabilities included."""
+    job = job_of(large, probabilities=probabilities)
+    rows, needed = still_needed(job, 1000)
+    options = ScoreOptions(dataset="large", probabilities=probabilities, precision="fp32")
+    score_all(large, options, settings, Means(partition_rows=1000))
+    used = taken(large, job.work.folder)
+    assert rows == ROWS
+    assert used <= needed <= 2 * used
+
+
+def test_what_is_done_needs_no_room(large: Store) -> None:
+    """With 19 of 20 receipts, a twentieth of the parts is needed, and `submission.csv`."""
+    job = job_of(large)
+    whole = still_needed(job, 1000)[1]
+    plan = list(partitions(job.dataset, 1000))
+    for partition in plan[:19]:
+        score_partition(job.work, partition)
+    rows, needed = still_needed(job, 1000)
+    keys = key_bytes(large, job.dataset) if job.work.keyed else 0
+    submission = (keys or ROWS * 5) + ROWS * 3
+    assert rows == 1000
+    assert needed - submission == pytest.approx((whole - submission) / 20, rel=0.01)
+
+
+def test_a_dataset_that_does_not_fit_stops_no_other(
+    large: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The large one is refused before the work, with what it needs; the small ones, before and after it, are scored."""
+    make_dataset(large, "zzz", make_images(5))
+    make_dataset(large, "aaa", make_images(5))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: type("usage", (), {"free": 100_000}))
+    report = score_all(large, ScoreOptions(), settings, Means())
+    assert sorted(scored.dataset for scored in report.datasets) == ["aaa", "zzz"]
+    with pytest.raises(StorageFailed, match=r"20,000 predictions need about .* 0\.1 MB are free; free some space"):
+        report.raise_if_failed()
+
+
+def test_keys_are_counted_by_their_size(store: Store) -> None:
+    """As the shards' footers have it."""
+    make_dataset(store, "keyed", make_images(300), Shape(((100, 200),)), keyed=True)
+    assert key_bytes(store, catalog.dataset(store, "keyed")) >= sum(len(f"key {i}") for i in range(1, 301))
