@@ -18,13 +18,19 @@ to logs, to Prefect and to notifications. Rows go into `details`.
 """
 
 import errno
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
+from digitrec.shown import printable, printable_lines
+
 
 class DigitrecError(Exception):
     """The root. Never raised itself.
+
+    Its text is fit to be shown, whatever the names and values in it, but for line feeds: a list of refused rows has
+    some. Whoever names a file in a message puts it through `shown.printable`.
 
     `details` are lines that may hold rows of data. They are shown on the terminal of whoever runs the command, below
     the message, and go nowhere else unless `DIGITREC_SHARE_ROWS` says so. Pickling keeps them: they pass between
@@ -37,6 +43,9 @@ class DigitrecError(Exception):
     def __init__(self, message: str = "", *, details: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.details = tuple(details)
+
+    def __str__(self) -> str:
+        return printable_lines(super().__str__())
 
 
 class UsageError(DigitrecError):
@@ -129,7 +138,7 @@ WHAT_TO_DO = {
 
 def explain(error: OSError, what: str) -> str:
     """One line for an `OSError`: what was being done, where it failed, why, what to do."""
-    where = f" {error.filename}" if error.filename else ""
+    where = f" {printable(os.fsdecode(error.filename))}" if isinstance(error.filename, str | bytes) else ""
     todo = WHAT_TO_DO.get(error.errno or 0)
     return f"cannot {what}{where}: {error.strerror or error}" + (f"; {todo}" if todo else "")
 

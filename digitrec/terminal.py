@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from io import TextIOWrapper
 from typing import Annotated, Any, ClassVar, NoReturn, Protocol
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -25,6 +26,7 @@ from rich.progress import Progress as Bars
 from digitrec.errors import DigitrecError, Interrupted, StorageFailed, UsageError, explain
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
+from digitrec.shown import printable, printable_lines
 from digitrec.store.layout import Store
 
 LOG_EVERY_S = 5.0
@@ -90,11 +92,19 @@ def run_app(app: App, tokens: Sequence[str] | None = None) -> NoReturn:
     """Run a command and end the process with the exit code that its outcome has (digitrec/errors.py)."""
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     gc.set_threshold(*COLLECT_SELDOM)
+    print_anything()
     set_up_logging()
     code = outcome(lambda: app.meta(tokens, exit_on_error=False, print_error=False, result_action="return_value"))
     if code and "--debug" in tokens:
-        traceback.print_exception(sys.last_value)
+        sys.stderr.write(printable_lines("".join(traceback.format_exception(sys.last_value))))
     sys.exit(code)
+
+
+def print_anything() -> None:
+    """Let no character stop a report: one that the terminal's encoding lacks is printed as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def outcome(command: Callable[[], object]) -> int:
@@ -145,27 +155,41 @@ def one_line(error: BaseException) -> str:
 
 def say(line: str) -> None:
     """One line for the person, on stderr, where it cannot be mistaken for the answer."""
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(printable_lines(line) + "\n")
 
 
 def answer(context: Context, report: Report) -> None:
     """Print what a command found: lines for a person, or one JSON object for a script."""
     lines = [json.dumps(asdict(report), sort_keys=True, default=str)] if context.json else report.lines()
     try:
-        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.writelines(f"{printable(line)}\n" for line in lines)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class PrintableFormatter(logging.Formatter):
+    """Each record is one line, whatever its message holds; a trace below it keeps its lines, and nothing else."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
+
 def set_up_logging() -> None:
     """Send the library's log to stderr: coloured on a terminal, plain lines with times elsewhere."""
     if CONSOLE.is_terminal:
-        handler: logging.Handler = RichHandler(console=CONSOLE, show_path=False, show_level=False, log_time_format="%X")
+        handler: logging.Handler = RichHandler(
+            console=CONSOLE, show_path=False, show_level=False, log_time_format="%X", markup=False
+        )
+        handler.setFormatter(PrintableFormatter("%(message)s"))
     else:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     LOG.handlers[:] = [handler]
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
@@ -177,8 +201,9 @@ def progress_shown() -> Iterator[Progress]:
     if not CONSOLE.is_terminal:
         yield logged_progress()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Bars(*columns, TextColumn("{task.fields[facts]}"), console=CONSOLE, transient=True) as bars:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    facts = TextColumn("{task.fields[facts]}", markup=False)
+    with Bars(*columns, facts, console=CONSOLE, transient=True) as bars:
         yield bar_progress(bars)
 
 
@@ -209,4 +234,4 @@ def logged_progress() -> Progress:
 
 
 def facts_of(step: Step) -> str:
-    return ", ".join(f"{name} {value}" for name, value in step.facts.items())
+    return printable(", ".join(f"{name} {value}" for name, value in step.facts.items()))

@@ -1,15 +1,16 @@
 """What a night says of itself: a summary with pictures, a table, and whether it was worse than it should be."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from _stage import TABLE_ROWS
+from _stage import TABLE_ROWS, only_for_show
 from pydantic import Field
 
 from digitrec.options import Options
+from digitrec.shown import in_markdown
 from digitrec.store.catalog import dataset
 from digitrec.store.layout import Store
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from digitrec.night import Scoring
     from digitrec.scoring.ledger import Scored
 
+ENTRY_MAX = 1000
+"""Characters of an entry of a list: a message may name many files."""
 ALWAYS_ALLOWED = 3
 """So many rows of a dataset may be rejects, or unsure, whatever the share: the rule of `--max-rejects`."""
 
@@ -34,10 +37,10 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Line:
-    """A dataset that was scored, and the rows that its ingest had refused."""
+    """A dataset that was scored, and how many rows its ingest had refused (None: that cannot be read any more)."""
 
     scored: "Scored"
-    rejects: int
+    rejects: int | None
 
     @property
     def rows_per_s(self) -> int | None:
@@ -59,9 +62,9 @@ class Line:
 
     def worries(self, limits: Limits) -> list[str]:
         """What is beyond a soft limit, in words."""
-        lines = self.scored.rows + self.rejects
+        rejects = self.rejects or 0
         counts = (
-            ("refused", self.rejects, lines, limits.soft_rejects),
+            ("refused", rejects, self.scored.rows + rejects, limits.soft_rejects),
             ("unsure", self.scored.unsure, self.scored.rows, limits.soft_unsure),
         )
         return [
@@ -71,9 +74,15 @@ class Line:
         ]
 
 
-def lines_of(store: Store, scored: Sequence["Scored"]) -> list[Line]:
-    """Each dataset with its rejects, as its manifest counts them."""
-    return [Line(entry, sum(dataset(store, entry.dataset).facts["rejects"].values())) for entry in scored]
+def lines_of(store: Store, scored: Sequence["Scored"], notes: list[str]) -> list[Line]:
+    """Each dataset with its rejects, as its manifest counts them; what cannot be read goes to `notes`."""
+    lines = []
+    for entry in scored:
+        rejects = None
+        with only_for_show(f"the rejects of {entry.dataset}", notes):
+            rejects = sum(dataset(store, entry.dataset).facts["rejects"].values())
+        lines.append(Line(entry, rejects))
+    return lines
 
 
 def worries_of(lines: Sequence[Line], limits: Limits) -> list[str]:
@@ -81,48 +90,60 @@ def worries_of(lines: Sequence[Line], limits: Limits) -> list[str]:
     return [worry for line in lines if not line.scored.already for worry in line.worries(limits)]
 
 
-def summary(store: Store, night: "Scoring", lines: Sequence[Line], worries: Sequence[str]) -> str:
-    """The night as Markdown: what was done, what was refused, what it was unsure of."""
+def summary(
+    store: Store,
+    night: "Scoring",
+    lines: Sequence[Line],
+    worries: Sequence[str],
+    picture: bytes | None,
+    notes: Sequence[str],
+) -> str:
+    """The night as Markdown: what was done, what was refused, what it was unsure of; `picture` is a PNG of that."""
     refused, waiting, noted = (getattr(night.ingested, name, ()) for name in ("refused", "waiting", "notes"))
-    notes = [*noted, *night.scored.notes]
     rows = sum(line.scored.rows for line in lines)
+    failures = night.scored.failures
+    of_datasets = [f"{line.scored.dataset}: {note}" for line in lines for note in line.scored.notes]
+    every_note = [*noted, *night.scored.notes, *of_datasets, *notes]
     parts = [
-        f"**{len(lines):,} datasets, {rows:,} rows** with `{night.scored.model}`, in `{store.url}/predictions/`",
+        f"**{len(lines):,} datasets, {rows:,} rows** with {in_markdown(night.scored.model)}, "
+        f"in {in_markdown(store.full('predictions'))}",
         *([warning(worries)] if worries else []),
         *named("Refused", refused),
         *named("Waiting", waiting),
-        *pictures(store, lines),
+        *(["### Failed", listed(f"{entry.dataset}: {entry.error}" for entry in failures)] if failures else []),
+        *(["### Unsure", embedded(picture)] if picture else []),
         *(["### Scored", table(lines)] if lines else ["Nothing was new."]),
-        *(["### Notes", *listed(notes)] if notes else []),
+        *(["### Notes", listed(every_note)] if every_note else []),
     ]
     return "\n\n".join(parts)
 
 
 def named(title: str, entries: "Sequence[NotTaken]") -> list[str]:
     """Files of landing/ and a reason each, under a title; nothing if there are none."""
-    return [f"### {title}", *listed(f"`{entry.path}`: {entry.reason}" for entry in entries)] if entries else []
+    return [f"### {title}", listed(f"{entry.path}: {entry.reason}" for entry in entries)] if entries else []
 
 
 def link_to(store: Store, lines: Sequence[Line]) -> str:
     """Where the predictions lie, as a URL: of one dataset, or of all."""
     folder = lines[0].scored.folder if len(lines) == 1 else store.full("predictions")
-    return folder if "://" in folder else Path(folder).as_uri()
+    return Path(folder).as_uri()
 
 
 def warning(worries: Sequence[str]) -> str:
-    return "\n".join(["### ⚠ Degraded", "", *listed(worries)])
+    return "\n".join(["### ⚠ Degraded", "", listed(worries)])
 
 
-def listed(entries: Any) -> list[str]:
-    """A Markdown list of at most `TABLE_ROWS`, in one part."""
+def listed(entries: Iterable[str]) -> str:
+    """A Markdown list of at most `TABLE_ROWS`, each as it is."""
     every = list(entries)
     more = [f"- and {len(every) - TABLE_ROWS:,} more"] if len(every) > TABLE_ROWS else []
-    return ["\n".join([*(f"- {entry}" for entry in every[:TABLE_ROWS]), *more])]
+    return "\n".join([*(f"- {in_markdown(entry, ENTRY_MAX)}" for entry in every[:TABLE_ROWS]), *more])
 
 
 def table(lines: Sequence[Line]) -> str:
     shown = [
-        f"| {line.scored.dataset} | {line.scored.rows:,} | {line.rejects:,} | {line.scored.unsure:,} "
+        f"| {in_markdown(line.scored.dataset)} | {line.scored.rows:,} "
+        f"| {'?' if line.rejects is None else f'{line.rejects:,}'} | {line.scored.unsure:,} "
         f"| {line.rows_per_s or 0:,} |"
         for line in lines[:TABLE_ROWS]
     ]
@@ -130,13 +151,15 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join(["| dataset | rows | rejects | unsure | rows/s |", "|---|--:|--:|--:|--:|", *shown, *more])
 
 
-def pictures(store: Store, lines: Sequence[Line]) -> list[str]:
-    """The digits in doubt, inside the Markdown itself: Prefect's UI shows `data:` pictures."""
+def picture_of(store: Store, lines: Sequence[Line]) -> bytes | None:
+    """The digits in doubt, as a PNG; None if there are none."""
     from digitrec.gallery import unsure_digits
 
     unsure = [line.scored for line in lines if line.scored.unsure]
     folders = [store.relative(scored.folder) for scored in unsure]
-    picture = unsure_digits(store, folders, unsure[0].unsure_below) if unsure else None
-    if picture is None:
-        return []
-    return ["### Unsure", f"![unsure digits](data:image/png;base64,{base64.b64encode(picture).decode()})"]
+    return unsure_digits(store, folders, unsure[0].unsure_below) if unsure else None
+
+
+def embedded(picture: bytes) -> str:
+    """A PNG inside the Markdown itself: Prefect's UI shows `data:` pictures."""
+    return f"![unsure digits](data:image/png;base64,{base64.b64encode(picture).decode()})"

@@ -1,6 +1,7 @@
 """A stage as Prefect shows it: a task with its log, a bar that moves, a failure in one line, and a fair second try.
 
-Nothing here knows what a stage does.
+Nothing here knows what a stage does. What is only for show never fails a run (`only_for_show`), and whatever comes from
+outside is escaped before it is shown (`digitrec.shown`).
 """
 
 import logging
@@ -32,15 +33,21 @@ from prefect.states import Failed
 from digitrec.errors import DigitrecError, Misconfigured
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
-from digitrec.terminal import as_digitrec_error, progress_shown
+from digitrec.shown import fenced, printable
+from digitrec.terminal import PrintableFormatter, as_digitrec_error, progress_shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+PREFECTS = (HTTPError, PrefectException)
+"""What an absent or refusing server looks like; of anything else that nobody foresaw, the log has a trace."""
 RETRY_DELAYS_S = [5.0, 30.0]
 MOVE_EVERY_S = 2.0
 TABLE_ROWS = 100
 """A table in Prefect's UI is for looking at; the rest is in the store."""
+
+NAME_MAX = 80
+"""A name in the name of a run is cut to so many characters."""
 
 LOG = logging.getLogger("digitrec")
 RUN_LOGS = (logging.getLogger("prefect.task_runs"), logging.getLogger("prefect.flow_runs"))
@@ -62,7 +69,7 @@ def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
             known = as_digitrec_error(error)
             if known is None:
                 raise
-            return Failed(message=str(known), data=known)
+            return Failed(message=printable(str(known)), data=known)
 
     return told
 
@@ -75,7 +82,8 @@ def without_trace(record: logging.LogRecord) -> bool:
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failure is worth another try: storage, network or a lost worker, never bad data."""
+    """Whether a failure is worth another try: storage, network or a lost worker, never bad data. Of several failures at
+    once, if it may help any of them."""
     return isinstance(state.data, DigitrecError) and state.data.transient
 
 
@@ -108,7 +116,7 @@ def settings_for(store: str | None) -> Settings:
 
 def abridged(names: Sequence[str]) -> str:
     """`train.csv`, `january.csv and 11 more`: names or paths, short enough for the name of a run."""
-    first = Path(names[0]).name if names else ""
+    first = printable(Path(names[0]).name, NAME_MAX) if names else ""
     return f"{first} and {len(names) - 1} more" if len(names) > 1 else first
 
 
@@ -137,6 +145,7 @@ class RunLog(APILogHandler):
 
     def __init__(self) -> None:
         super().__init__()
+        self.setFormatter(PrintableFormatter("%(message)s"))
         self._context = copy_context()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -162,7 +171,7 @@ class Bar:
         step, self._pending = self._pending, None
         if step and step.total:
             self._moved_s = time.monotonic()
-            with only_for_show():
+            with only_for_show("progress"):
                 self._move(min(100 * step.done / step.total, 100.0), words(step))
 
     def _move(self, percent: float, description: str) -> None:
@@ -174,39 +183,49 @@ class Bar:
 
 def words(step: Step) -> str:
     """`score: 1,200 of 5,000 rows, rate 900/s`."""
-    facts = "".join(f", {name} {value}" for name, value in step.facts.items())
+    facts = printable("".join(f", {name} {value}" for name, value in step.facts.items()))
     return f"{step.stage}: {step.done:,.0f} of {step.total or 0:,.0f} {step.unit}{facts}"
 
 
 def as_text(lines: Sequence[str]) -> str:
     """A report's lines, at most `TABLE_ROWS`, as Markdown that keeps them as they are."""
     more = [f"… and {len(lines) - TABLE_ROWS:,} more lines"] if len(lines) > TABLE_ROWS else []
-    return "\n".join(["```text", *lines[:TABLE_ROWS], *more, "```"])
+    return fenced([*lines[:TABLE_ROWS], *more])
 
 
-def leave(name: str, markdown: str, rows: Sequence[dict[str, Any]] = ()) -> None:
-    """Leave the result as artifacts of the run: a summary, and a table of at most `TABLE_ROWS` rows."""
+def leave(name: str, lines: Sequence[str], rows: Sequence[dict[str, Any]] = ()) -> None:
+    """Leave a result as artifacts of the run: a report's lines, and a table of at most `TABLE_ROWS` rows."""
+    show_markdown(f"{name}-summary", as_text(lines))
+    show_table(f"{name}-table", rows)
+
+
+def show_table(key: str, rows: Sequence[dict[str, Any]]) -> None:
     more = f"the first {TABLE_ROWS} of {len(rows):,}" if len(rows) > TABLE_ROWS else None
-    show_markdown(f"{name}-summary", markdown)
+    shown = [{name: printable(v) if isinstance(v, str) else v for name, v in row.items()} for row in rows[:TABLE_ROWS]]
     if rows:
-        with only_for_show():
-            create_table_artifact(list(rows[:TABLE_ROWS]), f"{name}-table", more)
+        with only_for_show(key):
+            create_table_artifact(shown, key, more)
 
 
 def show_markdown(key: str, markdown: str) -> None:
-    with only_for_show():
+    with only_for_show(key):
         create_markdown_artifact(markdown, key)
 
 
 def show_link(key: str, link: str, words: str) -> None:
-    with only_for_show():
+    with only_for_show(key):
         create_link_artifact(link, words, key)
 
 
 @contextmanager
-def only_for_show() -> Iterator[None]:
-    """Let the work go on when the server cannot take what is only for looking at."""
+def only_for_show(what: str, notes: list[str] | None = None) -> Iterator[None]:
+    """Let the work go on when `what` is only for looking at and cannot be made or shown, whatever the reason: the
+    store, the server, or a bug of ours. It is said in the log, and in `notes`.
+    """
     try:
         yield
-    except (HTTPError, PrefectException) as error:
-        LOG.warning("cannot show this in Prefect: %s", error)
+    except Exception as error:
+        told = f"cannot show {what}: {type(error).__name__}: {error}"
+        LOG.warning("%s", told, exc_info=as_digitrec_error(error) is None and not isinstance(error, PREFECTS))
+        if notes is not None:
+            notes.append(told)

@@ -10,6 +10,10 @@ from prefect.events import emit_event
 
 from digitrec.errors import Misconfigured
 from digitrec.settings import load_settings
+from digitrec.shown import printable
+
+MESSAGE_MAX = 2000
+"""Of a notification: chat services refuse or cut what is longer."""
 
 
 def notify(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -20,7 +24,8 @@ def notify(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
         if not isinstance(block, NotificationBlock):
             raise Misconfigured(f"DIGITREC_NOTIFY is {name}: expected a notification block, as type/name")
         # Without a running event loop, which hooks have not, this sends and returns nothing to wait for.
-        block.notify(f"{flow_run.name}: {state.message or state.name}", f"digitrec: {state.name}")  # type: ignore[unused-coroutine]
+        told = printable(f"{flow_run.name}: {state.message or state.name}", MESSAGE_MAX)
+        block.notify(told, f"digitrec: {state.name}")  # type: ignore[unused-coroutine]
 
 
 def promoted(store: str, version: str, why: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import _quick  # noqa: F401
 import _tell
 from _server import server_at_hand
-from _stage import abridged, as_text, in_one_line, leave, settings_for, shown, stage
+from _stage import abridged, in_one_line, leave, only_for_show, settings_for, shown, stage
 from cyclopts import Parameter
 from prefect import flow
 from prefect.runtime import flow_run
@@ -17,6 +17,7 @@ from digitrec import __version__
 from digitrec.errors import UsageError
 from digitrec.options import IngestOptions
 from digitrec.settings import Settings
+from digitrec.shown import printable
 from digitrec.store.layout import Store
 from digitrec.terminal import Here, answer, make_app, run_app
 
@@ -28,7 +29,7 @@ def run_name() -> str:
     """`ingest train.csv`, `ingest january.csv and 11 more as year`."""
     sources: list[str] = flow_run.parameters["sources"]
     options: IngestOptions = flow_run.parameters["options"]
-    return f"ingest {abridged(sources)}" + (f" as {options.dataset}" if options.dataset else "")
+    return printable(f"ingest {abridged(sources)}" + (f" as {options.dataset}" if options.dataset else ""))
 
 
 @flow(name="ingest", flow_run_name=run_name, on_failure=[_tell.notify], on_crashed=[_tell.notify])
@@ -52,7 +53,8 @@ def ingest_files(settings: Settings, sources: list[str], options: IngestOptions)
 
     with shown("ingest") as progress:
         report = ingest(Store.at(settings.store), sources, options, threads=settings.threads, progress=progress)
-    leave("ingest", as_text(report.lines()), [row(report)])
+    with only_for_show("what was ingested"):
+        leave("ingest", report.lines(), [row(report)])
     return report
 
 

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import _quick  # noqa: F401
 import _tell
-from _night import LIMITS, Limits, lines_of, link_to, summary, warning, worries_of
+from _night import LIMITS, Limits, lines_of, link_to, picture_of, summary, warning, worries_of
 from _server import server_at_hand
-from _stage import abridged, as_text, in_one_line, leave, settings_for, show_link, show_markdown, shown, stage
+from _stage import (
+    abridged,
+    in_one_line,
+    leave,
+    only_for_show,
+    settings_for,
+    show_link,
+    show_markdown,
+    show_table,
+    shown,
+    stage,
+)
 from cyclopts import Parameter
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -19,6 +30,7 @@ from prefect.states import Completed
 from digitrec import __version__
 from digitrec.options import ReadOptions, ScoreOptions
 from digitrec.settings import Settings
+from digitrec.shown import printable
 from digitrec.store.layout import Store
 from digitrec.terminal import Here, answer, make_app, run_app
 
@@ -31,7 +43,7 @@ def run_name() -> str:
     """`score test-3f2a9c01 with the champion`, `score what is new with best-1c8e77aa`."""
     options: ScoreOptions = flow_run.parameters["options"]
     what = options.dataset or abridged(flow_run.parameters["sources"]) or "what is new"
-    return f"score {what} with {options.model or 'the champion'}"
+    return printable(f"score {what} with {options.model or 'the champion'}")
 
 
 @flow(name="score", flow_run_name=run_name, on_failure=[_tell.notify], on_crashed=[_tell.notify])
@@ -64,7 +76,8 @@ def score(
         settings = settings.model_copy(update={"dask": dask})
     gathered = ingest_new_files(settings, sources, options, reading)
     scoring, worries = score_datasets(settings, gathered, insecure, limits)
-    return Completed(name="Degraded", message="; ".join(worries[:WORRIES]), data=scoring) if worries else scoring
+    message = printable("; ".join(worries[:WORRIES]))
+    return Completed(name="Degraded", message=message, data=scoring) if worries else scoring
 
 
 WORRIES = 5
@@ -79,7 +92,8 @@ def ingest_new_files(settings: Settings, sources: list[str], options: ScoreOptio
         store = Store.at(settings.store)
         gathered = gather(store, sources, options, reading, threads=settings.threads, progress=progress)
     if gathered.ingested:
-        leave("ingest", as_text(gathered.ingested.lines()))
+        with only_for_show("what was ingested"):
+            leave("ingest", gathered.ingested.lines())
     return gathered
 
 
@@ -94,7 +108,8 @@ def score_datasets(
     with shown("score") as progress:
         report = score_all(store, gathered.options, settings, Means(insecure=insecure), progress)
     night = gathered.with_score(report)
-    tell_published(settings, report)
+    with only_for_show("what was published as an event"):
+        tell_published(settings, report)
     # First what was done, then what failed: the table is there in the morning, whatever became of the run.
     worries = show_night(store, night, limits)
     report.raise_if_failed()
@@ -109,12 +124,20 @@ def tell_published(settings: Settings, report: "ScoreReport") -> None:
 
 
 def show_night(store: Store, night: "Scoring", limits: Limits) -> list[str]:
-    """Leave the night's artifacts; what is beyond the limits."""
-    lines = lines_of(store, night.scored.datasets)
+    """Leave the night's artifacts, each as far as it can be shown; return what is beyond the limits."""
+    notes: list[str] = []
+    lines = lines_of(store, night.scored.datasets, notes)
     worries = worries_of(lines, limits)
-    leave("score", summary(store, night, lines, worries), [line.row() for line in lines])
+    picture = None
+    with only_for_show("the picture of unsure digits", notes):
+        picture = picture_of(store, lines)
+    with only_for_show("the summary"):
+        show_markdown("score-summary", summary(store, night, lines, worries, picture, notes))
+    with only_for_show("the table"):
+        show_table("score-table", [line.row() for line in lines])
     if lines:
-        show_link("score-predictions", link_to(store, lines), "predictions")
+        with only_for_show("the link to the predictions"):
+            show_link("score-predictions", link_to(store, lines), "predictions")
     if worries:
         show_markdown("score-degraded", warning(worries))
     return worries

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import _quick  # noqa: F401
 import _tell
 from _server import server_at_hand
-from _stage import abridged, as_text, in_one_line, leave, settings_for, shown, stage
+from _stage import abridged, in_one_line, leave, only_for_show, settings_for, shown, stage
 from cyclopts import Parameter
 from prefect import flow
 from prefect.runtime import flow_run
@@ -16,6 +16,7 @@ from prefect.runtime import flow_run
 from digitrec import __version__
 from digitrec.options import TrainOptions
 from digitrec.settings import Settings
+from digitrec.shown import printable
 from digitrec.store.layout import Store
 from digitrec.terminal import Here, answer, make_app, run_app
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def run_name() -> str:
     """`train default on mnist`."""
     options: TrainOptions = flow_run.parameters["options"]
-    return f"train {options.preset} on {abridged(options.dataset) or 'the newest labelled dataset'}"
+    return printable(f"train {options.preset} on {abridged(options.dataset) or 'the newest labelled dataset'}")
 
 
 @flow(name="train", flow_run_name=run_name, on_failure=[_tell.notify], on_crashed=[_tell.notify])
@@ -47,9 +48,11 @@ def train_model(settings: Settings, options: TrainOptions) -> "TrainReport":
 
     with shown("train") as progress:
         report = train(Store.at(settings.store), options, threads=settings.threads, progress=progress)
-    leave("train", as_text(report.lines()), [row(report)])
+    with only_for_show("what was trained"):
+        leave("train", report.lines(), [row(report)])
     if report.promoted:
-        _tell.promoted(settings.store, report.version, report.why)
+        with only_for_show("the promotion as an event"):
+            _tell.promoted(settings.store, report.version, report.why)
     return report
 
 

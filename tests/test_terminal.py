@@ -3,8 +3,11 @@
 import errno
 import json
 import logging
+import os
 import pickle
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -18,7 +21,7 @@ from rich.text import Text
 from digitrec import errors
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
-from digitrec.terminal import LOG, Here, answer, logged_progress, make_app, progress_shown, run_app
+from digitrec.terminal import LOG, Here, answer, logged_progress, make_app, progress_shown, run_app, set_up_logging
 
 LEAVES = [
     errors.UsageError, errors.BadData, errors.NoInput, errors.Unavailable, errors.ComputationFailed,
@@ -199,3 +202,56 @@ def test_progress_can_be_shown_anywhere() -> None:
     """Without a terminal, showing progress does nothing harmful."""
     with progress_shown() as show:
         show(Step("train", 1, None, "epochs"))
+
+
+HOSTILE = "a\x1b[2J\x1b]0;title\x07\u202e\r\x9b31m\ud800\udcff.csv"
+
+
+@pytest.mark.parametrize("kind", [*LEAVES, ValueError])
+def test_no_terminal_code_gets_out_of_an_error(kind: type[Exception], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is in the name of a file, error and trace show it as escapes."""
+    for tokens in (["fail"], ["fail", "--debug"]):
+        _, _, err = run(capsys, *tokens, raises=kind(f"{HOSTILE} is wrong"))
+        assert all(line.isprintable() for line in err.split("\n"))
+        assert "a\\x1b[2J" in err
+
+
+def test_no_terminal_code_gets_out_of_a_report(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Nor a forged line: each line of a report is one line."""
+    _, out, _ = run(capsys, "train", "--store", f"{tmp_path}/s\nforged\x1b[31m")
+    assert out == f"seed 0\nin {tmp_path}/s\\nforged\\x1b[31m\n"
+    _, out, _ = run(capsys, "train", "--json", "--store", f"{tmp_path}/\x1b")
+    assert json.loads(out)["store"] == f"{tmp_path}/\x1b"
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_terminal_code_gets_out_of_the_log(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record is one line; markup in it is text; a trace keeps its lines."""
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=400, color_system=None)
+    monkeypatch.setattr("digitrec.terminal.CONSOLE", console)
+    set_up_logging()
+    LOG.info("looking at %s", f"[red]{HOSTILE}\n12:00:00 forged")
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        LOG.exception("wrong")
+    text = screen.getvalue() if terminal else capsys.readouterr().err
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert "[red]a\\x1b[2J" in text
+    assert "Traceback" in text
+    assert not [line for line in text.splitlines() if line.startswith("12:00:00 forged")]
+
+
+def test_a_character_that_the_terminal_lacks_is_no_bug(tmp_path: Path) -> None:
+    """In an encoding without it, it is printed as an escape."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from digitrec.cli import main; main()", "list", "datasets", "--store", tmp_path / "é≤"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.decode()) == (0, f"no datasets in {tmp_path}/\\xe9\\u2264\n")

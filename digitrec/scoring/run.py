@@ -20,6 +20,7 @@ from digitrec.scoring.plan import partition_rows
 from digitrec.scoring.space import still_needed
 from digitrec.scoring.window import STALL_S, Compute, Window
 from digitrec.settings import Settings
+from digitrec.shown import printable
 from digitrec.store import catalog
 from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest
@@ -56,7 +57,8 @@ class ScoreReport:
         failed, all_of_them = len(self.failures), len(self.failures) + len(self.datasets)
         if all_of_them == 1:
             raise self.failures[0].error
-        named = "; ".join(f"{failure.dataset}: {failure.error}" for failure in self.failures[:NAMED_FAILURES])
+        told = (printable(f"{failure.dataset}: {failure.error}") for failure in self.failures[:NAMED_FAILURES])
+        named = "; ".join(told)
         more = f"; and {failed - NAMED_FAILURES} more" if failed > NAMED_FAILURES else ""
         raise combined(
             [failure.error for failure in self.failures],

@@ -1,6 +1,9 @@
 """What a night says: its summary, its three ends, and whom it tells."""
 
 import json
+import os
+import re
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from prefect import Flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 
 from digitrec.contract import KAGGLE_PIXELS
-from digitrec.options import ScoreOptions
+from digitrec.options import IngestOptions, ScoreOptions
 from digitrec.store.catalog import published
 from digitrec.store.layout import Store
 from tests.flows.conftest import write_csv
@@ -59,6 +63,61 @@ def test_a_night_within_its_limits_is_completed(
     assert "score-degraded" not in shown
     [row] = json.loads(str(shown["score-table"].data))
     assert (row["rows"], row["rejects"]) == (20, 0)
+
+
+def test_a_picture_that_cannot_be_made_fails_nothing(
+    flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path
+) -> None:
+    """A shard that is damaged once its predictions are published: the run is Completed, its summary and table are
+    there, and a note says what could not be shown."""
+    write_csv(tmp_path / "noise.csv", KAGGLE_PIXELS, noise(25))
+    flows["score"]([str(tmp_path / "noise.csv")], ScoreOptions(dataset="later-damaged"), ready.url)
+    shard = next(Path(ready.full("datasets/later-damaged")).glob("shard-*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    state = flows["score"]([], ScoreOptions(dataset="later-damaged"), ready.url, return_state=True)
+    assert state.is_completed(), state.message
+    assert [scored.already for scored in state.result().scored.datasets] == [True]
+    told = summary_of(client, state)
+    assert "data:image" not in told
+    assert "cannot show the picture of unsure digits" in told.replace("\\", "")
+    assert shard.name in told.replace("\\", "")
+    [row] = json.loads(str(artifacts_of(client, state.state_details.flow_run_id)["score-table"].data))
+    assert row["rows"] == 25
+
+
+def test_a_damaged_shard_and_its_neighbour(
+    flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path
+) -> None:
+    """The scheduled run publishes what it can, says in its summary what failed, and ends Failed."""
+    for name, rows in (("good-one", 11), ("bad-one", 12)):
+        write_csv(tmp_path / "noise.csv", KAGGLE_PIXELS, noise(rows))
+        flows["ingest"]([str(tmp_path / "noise.csv")], IngestOptions(dataset=name), ready.url)
+    shard = next(Path(ready.full("datasets/bad-one")).glob("shard-*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    state = flows["score"]([], ScoreOptions(), ready.url, return_state=True)
+    assert state.is_failed()
+    told = summary_of(client, state).replace("\\", "")
+    assert f"bad-one: {shard}" in told
+    assert "| good-one | 11 |" in told
+    shutil.rmtree(ready.full("datasets/bad-one"))
+
+
+def test_names_from_outside_are_escaped(flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path) -> None:
+    """A file of landing/ whose name is Markdown and terminal codes is refused by a name that is neither."""
+    landing = Path(ready.full("landing"))
+    landing.mkdir(exist_ok=True)
+    bad = landing / "x\n```\n![t](https:evil)<b>`|\x1b[31m.csv"
+    bad.write_text("no,digits\n1,2\n")
+    os.utime(bad, (0, 0))
+    state = flows["score"]([], ScoreOptions(), ready.url, return_state=True)
+    bad.unlink()
+    shown = artifacts_of(client, state.state_details.flow_run_id)
+    for key in ("score-summary", "ingest-summary"):
+        text = str(shown[key].data)
+        html = MarkdownIt("gfm-like", {"linkify": False}).render(text)
+        assert "evil" in html
+        assert not re.search("<(img|a|b)[ >]", html)
+        assert "\x1b" not in text
 
 
 @pytest.fixture

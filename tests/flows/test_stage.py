@@ -8,13 +8,23 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from markdown_it import MarkdownIt
 from prefect import Flow, flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
 from prefect.logging import get_logger
 from prefect.logging.handlers import APILogHandler
 
-from digitrec.errors import BadData, Corrupt, Misconfigured, StorageFailed, TryAgain, Unavailable
+from digitrec.errors import (
+    BadData,
+    Corrupt,
+    DigitrecError,
+    Misconfigured,
+    StorageFailed,
+    TryAgain,
+    Unavailable,
+    combined,
+)
 from digitrec.progress import Step
 from tests.flows.prefect_says import artifacts_of, log_of
 
@@ -102,6 +112,66 @@ def test_when_the_last_try_fails_there_is_no_trace(room: Any, caplog: pytest.Log
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.mark.parametrize("errors", [(Corrupt("a"), StorageFailed("b")), (StorageFailed("b"), Corrupt("a"))])
+def test_of_several_failures_one_that_may_pass_is_enough(room: Any, errors: tuple[DigitrecError, ...]) -> None:
+    """Whichever came first: a damaged file and a full disk are tried again, for the sake of the disk."""
+    work = Work(combined(errors, "2 of 2 datasets were not scored"))
+    assert end(room, work).is_completed()
+    assert work.asked == 2
+
+
+def test_what_is_only_for_show_fails_nothing(
+    room: Any, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong with an artifact, also a bug of ours or of Prefect's: the run completes, its log says so."""
+
+    def refuse(*_: object) -> None:
+        raise ZeroDivisionError("no such picture")
+
+    monkeypatch.setattr(room, "create_markdown_artifact", refuse)
+
+    def work() -> None:
+        with room.shown("work"):
+            room.leave("work", ["line"], [{"a": 1}])
+
+    state = end(room, work)
+    assert state.is_completed()
+    APILogHandler().flush()
+    said = [line for line in log_of(client, run_id(state)) if "work-summary" in line]
+    assert "cannot show work-summary: ZeroDivisionError: no such picture" in said[0]
+    assert "work-table" in artifacts_of(client, run_id(state))
+
+
+def test_what_is_shown_is_escaped(room: Any, client: SyncPrefectClient) -> None:
+    """Names from outside, in the log, the summary, the table and a failure's message: no terminal codes, no forged
+    lines, nothing that leaves its block."""
+    name = "x\n```\n![t](https://evil.example/p.png)\x1b[31m\u202e.csv"
+
+    def work() -> None:
+        with room.shown("work"):
+            logging.getLogger("digitrec.landing").info("looking at %s", name)
+            room.leave("work", [f"refused: {name}"], [{"file": name}])
+        raise BadData(f"{name} is wrong")
+
+    state = end(room, work)
+    APILogHandler().flush()
+    found = artifacts_of(client, run_id(state))
+    assert all(line.isprintable() for line in log_of(client, run_id(state)) if "looking at" in line)
+    assert state.message is not None
+    assert state.message.isprintable()
+    summary = str(found["work-summary"].data)
+    assert "<img" not in MarkdownIt("gfm-like", {"linkify": False}).render(summary)
+    assert set(summary) - {"\n"} == {character for character in summary if character.isprintable()}
+    [row] = json.loads(str(found["work-table"].data))
+    assert row["file"].isprintable()
+
+
+def test_the_name_of_a_run_is_short_and_printable(room: Any) -> None:
+    """However long a source's name is, and whatever is in it."""
+    assert room.abridged(["/a/\x1b[31m.csv", "b"]) == "\\x1b[31m.csv and 1 more"
+    assert len(room.abridged(["x" * 300])) == 80
+
+
 def test_a_bug_keeps_its_trace(room: Any, caplog: pytest.LogCaptureFixture) -> None:
     """An error that is not digitrec's is logged by Prefect in full."""
     assert end(room, Work(ZeroDivisionError())).is_failed()
@@ -148,7 +218,7 @@ def test_without_a_total_there_is_no_bar(room: Any, client: SyncPrefectClient) -
 
 def test_a_long_table_is_cut_and_says_so(room: Any, client: SyncPrefectClient) -> None:
     """A result of 1,000 rows becomes a table of the first 100, with the number of all in its description."""
-    state = end(room, lambda: room.leave("much", "1,000 rows", [{"row": row} for row in range(1000)]))
+    state = end(room, lambda: room.leave("much", ["1,000 rows"], [{"row": row} for row in range(1000)]))
     artifacts = artifacts_of(client, run_id(state))
     assert "1,000 rows" in str(artifacts["much-summary"].data)
     assert len(json.loads(str(artifacts["much-table"].data))) == 100
