@@ -1,10 +1,14 @@
 """CSV → zstd Parquet: digitrec against polars, pyarrow, DuckDB and pandas, whole processes, in turn.
 
     python bench/ingest.py [--repeat 5] [--rounds 5] [--rivals polars,pyarrow,duckdb,pandas] [--source FILE]
+    python bench/ingest.py --rounds 15 --rivals "" --against CHECKOUT
 
 The input is MNIST's 60,000 training digits, `--repeat` times over (5: 550 MB, 50: 5.5 GB), or what `fetch sample` gives
 where that file is missing. All outputs are compared before any time is taken. digitrec alone
 also checks every field, hashes what it read and wrote, and syncs it to the disk. Writes bench/results/ingest.json.
+
+`--against` is another checkout of digitrec, run in turn with this one by the same Python: pairs and ratios of CPU
+time.
 """
 
 import argparse
@@ -23,12 +27,14 @@ import pyarrow.parquet as pq
 from machine import DIGITREC, HERE, MNIST, Run, here, keep, say, timed
 
 from digitrec.contract import KAGGLE_PIXELS
-from digitrec.ingest.dialect import Layout, layout_from_header
+from digitrec.ingest.dialect import Layout
+from digitrec.ingest.header import Head, read_opening
 from digitrec.ingest.pixels import PADDING, Rows, parse_block
 from digitrec.ingest.sources import fetch_sample
+from digitrec.options import ReadOptions
 from digitrec.store.reading import read_dataset
 
-PACKAGES = ("numba", "pyarrow", "polars", "duckdb", "pandas")
+PACKAGES = ("numba", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,25 @@ class Contest:
 
     source: Path
     folder: Path
+    against: Path | None = None
 
     def run(self, who: str) -> Run:
         out = self.folder / "out"
         if who == "digitrec":
             command = [*DIGITREC, "ingest", str(self.source), "--dataset", "bench", "--store", str(out)]
+        elif who == "other":
+            program = f"import sys; sys.path.insert(0, {str(self.against)!r}); from digitrec.cli import main; main()"
+            command = [
+                sys.executable,
+                "-c",
+                program,
+                "ingest",
+                str(self.source),
+                "--dataset",
+                "bench",
+                "--store",
+                str(out),
+            ]
         else:
             command = [sys.executable, str(HERE / "rivals.py"), who, str(self.source), str(out)]
         return timed(command)
@@ -49,7 +69,7 @@ class Contest:
     def output(self, who: str) -> np.ndarray:
         """uint8 [n, 785], label first, of the last run."""
         out = self.folder / "out"
-        if who == "digitrec":
+        if who in {"digitrec", "other"}:
             frame = read_dataset(out / "datasets/bench")
             return frame[["label", *KAGGLE_PIXELS]].to_numpy(np.uint8)
         return np.column_stack([column.to_numpy() for column in pq.read_table(out).columns])
@@ -102,7 +122,7 @@ def kernel_rate(source: Path, threads: int) -> float:
         header = file.readline()
         lines = file.read(64 << 20)
     data = np.frombuffer(bytearray(PADDING) + lines[: lines.rindex(b"\n") + 1] + bytes(PADDING), np.uint8)
-    layout = layout_from_header(header.rstrip(), source.name)
+    layout = read_opening(Head(header, whole=False), source.name, ReadOptions()).layout
     with ThreadPoolExecutor(threads) as pool:
         tasks = [(data, Rows.empty(len(data) // 1569 + 1, keyed=False), layout) for _ in range(threads)]
         seconds = []
@@ -150,23 +170,37 @@ def table(found: dict[str, object]) -> str:
     return "\n".join([*rows, f"kernel alone, GB/s by threads: {found['kernel_gb_s']}"])
 
 
+def pairs(runs: dict[str, list[Run]]) -> str:
+    """Ratios of this checkout's CPU time to the other's, pair by pair."""
+    ratios = [one.cpu_seconds / other.cpu_seconds for one, other in zip(runs["digitrec"], runs["other"], strict=True)]
+    return (
+        f"CPU time, this / other, {len(ratios)} pairs: median {statistics.median(ratios):.3f} "
+        f"({min(ratios):.3f}–{max(ratios):.3f})"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rivals", default="polars,pyarrow,duckdb,pandas")
     parser.add_argument("--source", type=Path, default=MNIST)
+    parser.add_argument("--against", type=Path)
     asked = parser.parse_args()
-    names = ["digitrec", *filter(None, asked.rivals.split(","))]
-    machine = here(PACKAGES)
+    names = ["digitrec", *(["other"] if asked.against else []), *filter(None, asked.rivals.split(","))]
+    machine = here(sorted({*PACKAGES, *names} - {"digitrec", "other"}))
     with tempfile.TemporaryDirectory(prefix="digitrec-bench-") as name:
         folder = Path(name)
-        compare(Contest(make_input(asked.source, 1, folder), folder), names)
+        compare(Contest(make_input(asked.source, 1, folder), folder, asked.against), names)
         say("outputs are equal")
         source = make_input(asked.source, asked.repeat, folder)
-        found = summary(compete(Contest(source, folder), names, asked.rounds), source, asked.rounds)
+        runs = compete(Contest(source, folder, asked.against), names, asked.rounds)
+        found = summary(runs, source, asked.rounds)
     say(table(found))
-    keep("ingest", str(asked.repeat), machine | found)
+    if asked.against:
+        say(pairs(runs))
+    else:
+        keep("ingest", str(asked.repeat), machine | found)
 
 
 if __name__ == "__main__":
