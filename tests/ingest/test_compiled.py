@@ -78,19 +78,27 @@ def test_the_cache_moves_on_where_it_cannot_be_written(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
-def test_a_folder_that_others_may_write_is_not_believed(mode: int, tmp_path: Path) -> None:
-    """What lies in it is run."""
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache").chmod(mode)
-    assert not compiled.is_ours(tmp_path / "cache")
-    (tmp_path / "cache").chmod(0o755)
-    assert compiled.is_ours(tmp_path / "cache")
+def test_a_cache_that_others_may_replace_is_passed_over(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies in it is run; so is what somebody puts in its place, if a folder above is open."""
+    planted, ours = tmp_path / "open" / "planted", tmp_path / "ours"
+    monkeypatch.setattr(compiled, "candidates", lambda: iter([planted, ours]))
+    compiled.cache_folder.cache_clear()
+    try:
+        believed = Path(compiled.cache_folder())
+        assert believed.parent == planted
+        compiled.cache_folder.cache_clear()
+        planted.parent.chmod(mode)
+        assert Path(compiled.cache_folder()) == ours / believed.name
+    finally:
+        compiled.cache_folder.cache_clear()
 
 
 def test_the_digest_covers_every_file_the_kernel_is_made_of() -> None:
     """Numba would not notice a change in a file that the kernel only imports from."""
     imported = set()
-    for name in ("pixels.py", "fields.py", "simd.py", "compiled.py"):
+    for name in ("pixels.py", "fields.py", "simd.py"):
         for line in (compiled.HERE / name).read_text().splitlines():
             if line.startswith("from digitrec."):
                 imported.add(line.split()[1].rpartition(".")[2] + ".py")
