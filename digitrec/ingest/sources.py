@@ -5,12 +5,23 @@ import gzip
 import hashlib
 import json
 import shutil
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
-from typing import IO
-from urllib.request import urlopen
+from typing import IO, Any
+from urllib.parse import urlsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
 
 import numpy as np
 
@@ -24,6 +35,13 @@ COMPETITION = "digit-recognizer"
 RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
 MNIST_784 = "https://www.openml.org/api/v1/json/data/554"
 TIMEOUT_S = 60
+"""Without a byte for so long, a server is given up."""
+DOWNLOAD_MAX_S = 3600.0
+DOWNLOAD_MAX_BYTES, DESCRIPTION_MAX_BYTES, LINE_MAX_BYTES = 2**30, 2**20, 2**16
+"""mnist_784 has 123 MB, its longest line 3 KB. A server that sends more, or for longer, sends something else."""
+IDX_MAX_BYTES = 2**30
+"""Of an IDX file once it is unpacked: more than a million images, where EMNIST's largest has 814,255."""
+BLOCK_BYTES = 2**16
 IDX_IMAGES, IDX_LABELS = 0x00000803, 0x00000801
 NUMBERS = [str(value) for value in range(256)]
 
@@ -111,10 +129,68 @@ def kaggle_error(error: Exception) -> Misconfigured | Unavailable:
 
 
 @contextlib.contextmanager
-def downloading(url: str) -> Iterator[IO[bytes]]:
-    """Raises `Unavailable` if the server cannot be reached."""
-    with network_errors(url), urlopen(url, timeout=TIMEOUT_S) as response:
+def downloading(url: str) -> Iterator[HTTPResponse]:
+    """Raises `Unavailable` if the server cannot be reached, `BadData` if this or what it leads to is not https."""
+    check_https(url)
+    with network_errors(url), https_opener().open(url, timeout=TIMEOUT_S) as response:
         yield response
+
+
+def check_https(url: str) -> None:
+    """Raise `BadData` for any other address: what comes from it could be anybody's, or a file of this machine."""
+    if urlsplit(url).scheme != "https":
+        raise BadData(f"{url} is not fetched: expected an https:// address")
+
+
+class HttpsRedirects(HTTPRedirectHandler):
+    """Follows redirections as long as they stay in https."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        check_https(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def https_opener() -> OpenerDirector:
+    """What opens https, through a proxy if the environment names one, and nothing else."""
+    opener = OpenerDirector()
+    for handler in (ProxyHandler, UnknownHandler, HTTPSHandler, HTTPDefaultErrorHandler, HttpsRedirects):
+        opener.add_handler(handler())
+    opener.add_handler(HTTPErrorProcessor())
+    return opener
+
+
+def blocks_of(response: HTTPResponse, url: str, max_bytes: int) -> Iterator[bytes]:
+    """What a server sends, block by block.
+
+    Raises `BadData` for more than `max_bytes`, `Unavailable` if it goes away or takes longer than `DOWNLOAD_MAX_S`.
+    """
+    end, received = time.monotonic() + DOWNLOAD_MAX_S, 0
+    with network_errors(url):
+        while block := response.read1(BLOCK_BYTES):
+            received += len(block)
+            if received > max_bytes:
+                raise BadData(f"{url} sends more than {max_bytes:,} bytes: it is not what was asked for")
+            if time.monotonic() > end:
+                raise Unavailable(f"{url} took longer than {DOWNLOAD_MAX_S:,.0f} s; run it again on a faster network")
+            yield block
+        if response.length:
+            raise IncompleteRead(b"", response.length)
+
+
+def lines_of(blocks: Iterable[bytes], url: str) -> Iterator[bytes]:
+    """Lines with their ends. Raises `BadData` for one that no CSV or ARFF file of digits has."""
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).splitlines(keepends=True) if b"\n" in block else [rest + block]
+        if rest.endswith(b"\n"):
+            lines, rest = [*lines, rest], b""
+        if len(rest) > LINE_MAX_BYTES:
+            raise BadData(f"{url} has a line of more than {LINE_MAX_BYTES:,} bytes: expected ARFF")
+        yield from lines
+    if rest:
+        yield rest
 
 
 @contextlib.contextmanager
@@ -128,22 +204,21 @@ def network_errors(url: str) -> Iterator[None]:
 def download_description(url: str) -> tuple[str, str | None]:
     """Where an OpenML data set's file is, and its MD5 if that is given."""
     with downloading(url) as response:
+        answer = b"".join(blocks_of(response, url, DESCRIPTION_MAX_BYTES))
         try:
-            description = json.load(response)["data_set_description"]
-            return description["url"], description.get("md5_checksum")
+            description = json.loads(answer)["data_set_description"]
+            return str(description["url"]), description.get("md5_checksum")
         except (ValueError, KeyError, TypeError) as error:
             raise BadData(f"{url} is not the description of an OpenML data set") from error
 
 
-def checked_lines(response: IO[bytes], md5: str | None, url: str) -> Iterator[str]:
+def checked_lines(response: HTTPResponse, md5: str | None, url: str) -> Iterator[str]:
     """The lines of a download. Raises `Unavailable` if the server goes away, `BadData` at the end if it does not have
     the checksum that OpenML gives (MD5)."""
     digest = hashlib.md5(usedforsecurity=False)
-    # Here, not around the file that is written from it: there an `OSError` would be the disk's.
-    with network_errors(url):
-        for line in response:
-            digest.update(line)
-            yield line.decode("ascii", "replace").strip()
+    for line in lines_of(blocks_of(response, url, DOWNLOAD_MAX_BYTES), url):
+        digest.update(line)
+        yield line.decode("ascii", "replace").strip()
     if md5 and digest.hexdigest() != md5:
         raise BadData(f"{url} arrived damaged: its MD5 is not {md5}; run it again")
 
@@ -167,14 +242,8 @@ def arff_to_csv(lines: Iterable[str], url: str) -> Iterator[str]:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Images as uint8 [n, 784], labels as uint8 [n]."""
-    try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadData(f"{path} is damaged or cut short: {error}") from error
-    except OSError as error:
-        raise NoInput(explain(error, "read")) from error
+    """Images as uint8 [n, 784], labels as uint8 [n]. Raises `BadData` for what is neither, or larger than a GiB."""
+    data = read_bounded(path)
     magic = int.from_bytes(data[:4], "big")
     dimensions = {IDX_IMAGES: 3, IDX_LABELS: 1}.get(magic, 0)
     start = 4 + 4 * dimensions
@@ -186,6 +255,22 @@ def read_idx(path: Path) -> np.ndarray:
         raise BadData(f"{path} has {len(data) - start:,} bytes of data, its header promises {shape[0] * each:,}")
     array = np.frombuffer(data, np.uint8, offset=start)
     return array.reshape(-1, PIXELS) if dimensions == 3 else array
+
+
+def read_bounded(path: Path) -> bytes:
+    """A file's bytes, unpacked if it is gzip. A few bytes of gzip may unpack to more than any memory holds."""
+    try:
+        with path.open("rb") as file:
+            packed = file.peek(2)[:2] == b"\x1f\x8b"
+            with gzip.open(file) if packed else file as content:
+                data = content.read(IDX_MAX_BYTES + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BadData(f"{path} is damaged or cut short: {error}") from error
+    except OSError as error:
+        raise NoInput(explain(error, "read", path)) from error
+    if len(data) > IDX_MAX_BYTES:
+        raise BadData(f"{path} holds more than {IDX_MAX_BYTES:,} bytes: it is no IDX file of digits")
+    return data
 
 
 def idx_stem(path: Path) -> str:
@@ -221,7 +306,7 @@ def copy(source: Path, path: Path) -> Path:
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; it becomes `path`, synced, if nothing goes wrong."""
-    with storage_errors("write"):
+    with storage_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             yield temporary

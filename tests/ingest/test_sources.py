@@ -1,27 +1,17 @@
 """`digitrec fetch`: what each source gives, and what is said when it cannot."""
 
 import gzip
-import hashlib
-import json
-import socket
-import struct
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from digitrec.contract import KAGGLE_PIXELS, OPENML_PIXELS
+from digitrec.contract import KAGGLE_PIXELS
 from digitrec.errors import BadData, Misconfigured, NoInput, Unavailable
-from digitrec.ingest.run import ingest
-from digitrec.ingest.sources import fetch_idx, fetch_kaggle, fetch_openml, fetch_sample
-from digitrec.options import IngestOptions
-from digitrec.store.layout import Store
+from digitrec.ingest import sources
+from digitrec.ingest.sources import fetch_idx, fetch_kaggle, fetch_sample
 
 from . import files
 
@@ -90,109 +80,6 @@ def test_kaggle_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["test.csv", "train.csv"]
 
 
-@contextmanager
-def serving(answers: dict[str, bytes]) -> Iterator[str]:
-    """A server on loopback that gives recorded answers."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = answers.get(self.path)
-            self.send_response(404 if body is None else 200)
-            self.end_headers()
-            self.wfile.write(body or b"")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def arff(rows: int) -> bytes:
-    names = [f"@ATTRIBUTE {name} REAL" for name in OPENML_PIXELS]
-    lines = [b",".join(files.row_of(files.OPENML, number)) for number in range(rows)]
-    head = "\n".join(["% mnist", "@RELATION mnist_784", *names, "@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}", "@DATA", ""])
-    return head.encode() + b"\n".join(lines) + b"\n"
-
-
-def openml(data: bytes, md5: str, server: str) -> bytes:
-    return json.dumps({"data_set_description": {"url": f"{server}/mnist.arff", "md5_checksum": md5}}).encode()
-
-
-def test_openml_becomes_a_csv_that_ingest_takes(tmp_path: Path) -> None:
-    """ARFF → pixel1…pixel784,class."""
-    data = arff(20)
-    answers = {"/mnist.arff": data}
-    with serving(answers) as server:
-        answers["/554"] = openml(data, hashlib.md5(data).hexdigest(), server)
-        (path,) = fetch_openml(tmp_path, url=f"{server}/554")
-    report = ingest(Store.at(tmp_path / "store"), [path], IngestOptions())
-    assert (path.name, report.rows, report.rejects, report.labelled) == ("mnist_784.csv", 20, 0, True)
-
-
-def test_a_damaged_openml_download_leaves_nothing(tmp_path: Path) -> None:
-    """Its MD5 is in the description."""
-    answers = {"/mnist.arff": arff(2)}
-    with serving(answers) as server:
-        answers["/554"] = openml(b"", "0" * 32, server)
-        with pytest.raises(BadData, match="arrived damaged"):
-            fetch_openml(tmp_path / "to", url=f"{server}/554")
-    assert list((tmp_path / "to").iterdir()) == []
-
-
-def test_openml_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
-    """A server's 404, and no server at all."""
-    with serving({}) as server, pytest.raises(Unavailable, match="cannot fetch"):
-        fetch_openml(tmp_path, url=f"{server}/554")
-    with pytest.raises(Unavailable, match="cannot fetch"):
-        fetch_openml(tmp_path, url=f"{server}/554")
-
-
-def test_a_server_that_goes_away_in_the_middle_is_unavailable(tmp_path: Path) -> None:
-    """The network failed, not the disk; nothing is left."""
-    answers: dict[str, bytes] = {}
-    with breaking(arff(400)) as url, serving(answers) as server:
-        answers["/554"] = json.dumps({"data_set_description": {"url": url}}).encode()
-        with pytest.raises(Unavailable, match="cannot fetch"):
-            fetch_openml(tmp_path / "to", url=f"{server}/554")
-    assert list((tmp_path / "to").iterdir()) == []
-
-
-@contextmanager
-def breaking(data: bytes) -> Iterator[str]:
-    """A server on loopback that sends most of an answer, and then resets the connection."""
-
-    def answer() -> None:
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(4096)
-            connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data[:-100])
-            # Closing with no time to linger sends a reset (socket(7)).
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=answer)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.getsockname()[1]}/mnist.arff"
-        finally:
-            thread.join()
-
-
-@pytest.mark.parametrize("description", [{}, [], {"md5_checksum": "0"}])
-def test_a_description_that_does_not_say_where_the_file_is_is_bad_data(description: object, tmp_path: Path) -> None:
-    """Exit 65, naming the description."""
-    answers = {"/554": json.dumps({"data_set_description": description}).encode()}
-    with serving(answers) as server, pytest.raises(BadData, match="not the description"):
-        fetch_openml(tmp_path, url=f"{server}/554")
-
-
 def idx(array: np.ndarray) -> bytes:
     return b"\0\0\x08" + bytes([array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
 
@@ -249,3 +136,16 @@ def test_idx_counts_must_agree_and_files_must_exist(tmp_path: Path) -> None:
         fetch_idx([images, labels], tmp_path)
     with pytest.raises(NoInput, match="nowhere"):
         fetch_idx([tmp_path / "nowhere"], tmp_path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_that_holds_too_much_is_not_unpacked(
+    packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few bytes of gzip may hold more than the memory: reading stops at the limit."""
+    monkeypatch.setattr(sources, "IDX_MAX_BYTES", 10_000)
+    data = idx(np.zeros((20, 28, 28), np.uint8))
+    path = tmp_path / "bomb-images-idx3-ubyte"
+    path.write_bytes(gzip.compress(data + bytes(10**8)) if packed else data)
+    with pytest.raises(BadData, match=r"bomb.* holds more than 10,000 bytes"):
+        fetch_idx([path], tmp_path / "to")
