@@ -83,7 +83,7 @@ def score(
     from digitrec.night import gather
     from digitrec.scoring.run import Means, score_all
 
-    settings = context.settings if dask is None else context.settings.model_copy(update={"dask": dask})
+    settings = context.settings.with_dask(dask)
     with progress_shown() as progress:
         gathered = gather(context.store, sources, options, reading, threads=settings.threads, progress=progress)
         try:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
+from digitrec.addresses import parse_dask
 from digitrec.errors import DigitrecError, Misconfigured
 from digitrec.findings import Finding
 from digitrec.orchestration import check_prefect
@@ -124,9 +124,9 @@ def check_dask(settings: Settings) -> Iterator[Finding]:
         return
     import socket
 
-    address = urlsplit(settings.dask)
+    address = parse_dask(settings.dask)
     try:
-        socket.create_connection((address.hostname or "", address.port or 8786), CONNECT_TIMEOUT_S).close()
+        socket.create_connection((address.host, address.port), CONNECT_TIMEOUT_S).close()
     except OSError as error:
         yield Finding("dask", f"{settings.dask}: {error}", "start the scheduler, or unset DIGITREC_DASK")
         return

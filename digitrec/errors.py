@@ -21,6 +21,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 from digitrec.shown import printable, printable_lines
@@ -136,17 +137,64 @@ WHAT_TO_DO = {
 }
 
 
-def explain(error: OSError, what: str) -> str:
-    """One line for an `OSError`: what was being done, where it failed, why, what to do."""
-    where = f" {printable(os.fsdecode(error.filename))}" if isinstance(error.filename, str | bytes) else ""
+CWD_GONE = (
+    "the working directory has been removed; change to one that is there, or give --store and files as absolute paths"
+)
+
+
+def told_by_system(error: OSError, what: str, where: object = None) -> "StorageFailed | Misconfigured":
+    """Return an `OSError` as one of ours: `Misconfigured` if a path leads nowhere, else `StorageFailed`."""
+    kind = Misconfigured if _is_cwd_gone(error) or _dangling(error) else StorageFailed
+    return kind(explain(error, what, where))
+
+
+def explain(error: OSError, what: str, where: object = None) -> str:
+    """One line for an `OSError`: what was being done, where it failed, why, what to do.
+
+    `where` is named if the error does not know the file, as with a write to one that is open already.
+    """
+    if _is_cwd_gone(error):
+        return CWD_GONE
+    place = error.filename if isinstance(error.filename, str | bytes) else where
+    told = f"cannot {what}" + (f" {_shown(place)}" if place else "")
+    if link := _dangling(error):
+        target = _shown(link.readlink())
+        return f"{told}: it is a link to {target}, which is not there; correct the link, or mount its target"
     todo = WHAT_TO_DO.get(error.errno or 0)
-    return f"cannot {what}{where}: {error.strerror or error}" + (f"; {todo}" if todo else "")
+    return f"{told}: {error.strerror or error}" + (f"; {todo}" if todo else "")
+
+
+def _shown(place: object) -> str:
+    return printable(os.fsdecode(place) if isinstance(place, bytes) else str(place))
+
+
+def _is_cwd_gone(error: OSError) -> bool:
+    """Whether a path was taken from a working directory that has been removed."""
+    absolute = isinstance(error.filename, str) and Path(error.filename).is_absolute()
+    if error.errno != errno.ENOENT or absolute:
+        return False
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _dangling(error: OSError) -> Path | None:
+    """The link that stands, with no target, where a folder was to be made."""
+    if error.errno != errno.EEXIST or not isinstance(error.filename, str):
+        return None
+    path = Path(error.filename)
+    return path if path.is_symlink() and not path.exists() else None
 
 
 @contextmanager
-def storage_errors(what: str) -> Iterator[None]:
-    """Turn an `OSError` inside into `StorageFailed` ("cannot {what} {file}: …"); other errors pass."""
+def storage_errors(what: str, where: object = None) -> Iterator[None]:
+    """Turn an `OSError` inside into `StorageFailed` ("cannot {what} {file}: …"); other errors pass.
+
+    `where`: the file, for errors that do not know it. Raises `Misconfigured` for a link that leads nowhere.
+    """
     try:
         yield
     except OSError as error:
-        raise StorageFailed(explain(error, what)) from error
+        raise told_by_system(error, what, where) from error

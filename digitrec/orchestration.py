@@ -3,15 +3,19 @@
 import base64
 import json
 import os
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from digitrec.addresses import API_FORM, check_api_url
+from digitrec.errors import DigitrecError, Misconfigured, Unavailable
 from digitrec.findings import Finding
+from digitrec.foreign import given_for, mask_user, where_set
 
 TIMEOUT_S = 3.0
 POOL = "digitrec"
@@ -25,13 +29,11 @@ def check_prefect() -> Iterator[Finding]:
     if not url:
         yield Finding("prefect", "no PREFECT_API_URL: flows start a server of their own, for one run")
         return
-    try:
-        served = str(ask(url, "/admin/version"))
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        yield unreachable(url, error)
+    if problem := explain_unreachable(url):
+        yield Finding("prefect", problem.found, problem.todo)
         return
-    yield Finding("prefect", f"{url} answers")
-    yield fitting(served)
+    yield Finding("prefect", f"{mask_user(url)} answers")
+    yield fitting(str(ask(url, "/admin/version")))
     yield pool_finding(url)
     yield deployments_finding(url)
     store = os.environ.get("DIGITREC_STORE", "")
@@ -42,38 +44,98 @@ def check_prefect() -> Iterator[Finding]:
 
 
 def setting(name: str) -> str | None:
-    """A setting of Prefect: from the environment, else from the active profile."""
-    return os.environ.get(name) or active_profile().get(name)
+    """A setting of Prefect: from the environment, else from its files. Raises `Misconfigured` if one is unreadable."""
+    return next((given.value for given in given_for("prefect") if given.name == name), None)
 
 
-def active_profile() -> dict[str, str]:
-    """The settings of Prefect's active profile; none if there is no file of profiles."""
-    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
-    path = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))
+@dataclass(frozen=True)
+class Unreachable:
+    """Why a server does not serve us, and what to do. `kind`: the error that this is."""
+
+    kind: type[DigitrecError]
+    found: str
+    todo: str
+
+    def error(self) -> DigitrecError:
+        return self.kind(f"{self.found}: {self.todo}")
+
+
+def explain_unreachable(url: str) -> Unreachable | None:
+    """Return why the server at `url`, named by `PREFECT_API_URL`, does not serve us; None if it does.
+
+    The cause is tried, not guessed: without the proxy, and with `/api`.
+    """
+    named = f"the Prefect server at {mask_user(url)} (PREFECT_API_URL, {where_set('PREFECT_API_URL')})"
     try:
-        profiles = tomllib.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    active = os.environ.get("PREFECT_PROFILE") or profiles.get("active", "")
-    found: dict[str, str] = profiles.get("profiles", {}).get(active, {})
-    return found
+        check_api_url(url)
+    except ValueError as error:
+        return Unreachable(Misconfigured, f"{named} has no address", str(error))
+    try:
+        ask(url, "/admin/version")
+        return None
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        return _explain(url, named, error)
 
 
-def ask(url: str, path: str, body: Any = None) -> Any:
-    """The server's answer to a request of its REST interface. Raises `URLError`, `OSError` or `ValueError`."""
+def _explain(url: str, named: str, error: Exception) -> Unreachable:
+    proxy, longer = _proxy_for(url), url.rstrip("/") + "/api"
+    if proxy and _answers(url, direct=True):
+        found = f"{named} is hidden by the proxy {mask_user(proxy)}"
+        return Unreachable(Misconfigured, found, f"export NO_PROXY={urlsplit(url).hostname}")
+    if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
+        return _refused(named, error.code)
+    if "/api" not in urlsplit(url).path and _answers(longer):
+        return Unreachable(Misconfigured, f"{named} has its REST interface elsewhere", f"set PREFECT_API_URL={longer}")
+    through = f", asked through the proxy {mask_user(proxy)}," if proxy else ""
+    todo = "start it with `prefect server start`, or unset PREFECT_API_URL to do without"
+    return Unreachable(Unavailable, f"{named}{through} does not answer ({_words(error)})", todo)
+
+
+def _refused(named: str, code: int) -> Unreachable:
+    name = "PREFECT_API_AUTH_STRING"
+    state = f"{name}, {where_set(name)}, is not the server's" if setting(name) else f"{name} is not set"
+    todo = "export it as the server has it in PREFECT_SERVER_API_AUTH_STRING"
+    return Unreachable(Misconfigured, f"{named} refuses us with {code}; {state}", todo)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        return f"what answers is no Prefect server, whose address looks like {API_FORM}"
+    return " ".join(str(getattr(error, "reason", error)).split())
+
+
+def _proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for this address, if it goes through one, as Prefect's client has it."""
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def _answers(url: str, *, direct: bool = False) -> bool:
+    try:
+        return isinstance(ask(url, "/admin/version", direct=direct), str)
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 403)  # a server that wants to know who we are
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def ask(url: str, path: str, body: Any = None, *, direct: bool = False) -> Any:
+    """The server's answer to a request of its REST interface, past any proxy if `direct`.
+
+    Raises `URLError`, `OSError` or `ValueError`.
+    """
     headers = {"Content-Type": "application/json"}
     if secret := setting("PREFECT_API_AUTH_STRING"):
         headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url.rstrip("/") + path, data, headers)
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+    proxy = None if direct else _proxy_for(url)
+    proxies = urllib.request.ProxyHandler({urlsplit(url).scheme: proxy} if proxy else {})
+    with urllib.request.build_opener(proxies).open(request, timeout=TIMEOUT_S) as answer:
         return json.load(answer)
-
-
-def unreachable(url: str, error: Exception) -> Finding:
-    if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
-        return Finding("prefect", f"{url} refuses us", "export PREFECT_API_AUTH_STRING, as the server has it")
-    return Finding("prefect", f"{url}: {error}", "prefect server start, or unset PREFECT_API_URL")
 
 
 def fitting(served: str) -> Finding:

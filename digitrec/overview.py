@@ -145,7 +145,7 @@ def run_paths(store: Store, version: str) -> list[str]:
 
 def read_run(store: Store, path: str) -> dict[str, Any]:
     try:
-        with storage_errors("read"):
+        with storage_errors("read", store.full(path)):
             run: dict[str, Any] = json.loads(store.read(path))
         run_line(run)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

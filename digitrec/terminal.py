@@ -23,7 +23,8 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from digitrec.errors import DigitrecError, Interrupted, StorageFailed, UsageError, explain
+from digitrec.errors import DigitrecError, Interrupted, UsageError, told_by_system
+from digitrec.private import provide_home
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
 from digitrec.shown import printable, printable_lines
@@ -91,6 +92,10 @@ def make_app(name: str, help_text: str, version: str) -> App:
 def run_app(app: App, tokens: Sequence[str] | None = None) -> NoReturn:
     """Run a command and end the process with the exit code that its outcome has (digitrec/errors.py)."""
     tokens = list(sys.argv[1:] if tokens is None else tokens)
+    provide_home()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without → shows \u2192 instead of a bug
     gc.set_threshold(*COLLECT_SELDOM)
     print_anything()
     set_up_logging()
@@ -126,7 +131,7 @@ def outcome(command: Callable[[], object]) -> int:
 
 
 def as_digitrec_error(error: BaseException) -> DigitrecError | None:
-    """The error as one of ours, or None if it is a bug."""
+    """The error as one of ours, or None if it is a bug: also what other people's settings for a library have caused."""
     if isinstance(error, DigitrecError):
         return error
     if isinstance(error, KeyboardInterrupt):
@@ -134,8 +139,10 @@ def as_digitrec_error(error: BaseException) -> DigitrecError | None:
     if isinstance(error, CycloptsError):
         return UsageError(refusal(error))
     if isinstance(error, OSError) and error.errno:
-        return StorageFailed(explain(error, "use"))
-    return None
+        return told_by_system(error, "use")
+    from digitrec.foreign import blame
+
+    return blame(error)
 
 
 def refusal(error: CycloptsError) -> str:

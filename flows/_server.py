@@ -11,10 +11,15 @@ from importlib import import_module
 from threading import Thread
 
 from filelock import FileLock
+from httpx import HTTPError, InvalidURL
 from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
 from prefect.settings import get_current_settings, temporary_settings
 
-from digitrec.errors import Misconfigured, Unavailable
+from digitrec.addresses import check_api_url
+from digitrec.errors import DigitrecError, Misconfigured, Unavailable
+from digitrec.foreign import mask_user
+from digitrec.orchestration import explain_unreachable
 
 DEFAULTS = {
     # At each start the server would report home; where there is no way out, that ends in a trace.
@@ -49,14 +54,14 @@ def server_at_hand(library: str) -> Iterator[None]:
 
 
 def check_answers(url: str) -> None:
-    """Raise `Unavailable` unless the configured server is there."""
-    with get_client(sync_client=True) as client:
-        problem = client.api_healthcheck()
-    if problem:
-        raise Unavailable(
-            f"the Prefect server at {url} does not answer ({problem}): "
-            "start it with `prefect server start`, or unset PREFECT_API_URL to do without"
-        )
+    """Raise `Unavailable` unless the configured server is there, `Misconfigured` if a setting stands in the way."""
+    try:
+        check_api_url(url)
+        with get_client(sync_client=True) as client:
+            client.read_flows(limit=1)  # its health it tells to anybody, also to those whom it will refuse
+    except (OSError, RuntimeError, ValueError, InvalidURL, HTTPError, PrefectException) as problem:
+        found = explain_unreachable(url)
+        raise (found.error() if found else Unavailable(f"Prefect cannot use {mask_user(url)}: {problem}")) from problem
 
 
 def start_while_importing(library: str) -> None:
@@ -67,15 +72,17 @@ def start_while_importing(library: str) -> None:
     from prefect.server.api.server import SubprocessASGIServer
 
     home = get_current_settings().home
-    problems: list[Exception] = []
+    problems: list[DigitrecError] = []
 
     def start() -> None:
         try:
             home.mkdir(parents=True, exist_ok=True)
             with FileLock(home / "digitrec-server.lock"):
                 SubprocessASGIServer().start()
-        except (OSError, RuntimeError) as error:
-            problems.append(error)
+        except OSError as error:
+            problems.append(Misconfigured(f"Prefect's home {home} cannot be used ({error.strerror}): set PREFECT_HOME"))
+        except RuntimeError as error:
+            problems.append(Unavailable(f"Prefect's own server did not start: {error}; see {home}"))
 
     # A thread does not inherit the settings of its context; they are handed over.
     starting = Thread(target=copy_context().run, args=(start,))
@@ -83,4 +90,4 @@ def start_while_importing(library: str) -> None:
     import_module(library)
     starting.join()
     if problems:
-        raise Unavailable(f"Prefect's own server did not start: {problems[0]}; see {home}")
+        raise problems[0]

@@ -72,8 +72,7 @@ def score(
         reading: how the sources are read
     """
     settings = settings_for(store)
-    if dask is not None:
-        settings = settings.model_copy(update={"dask": dask})
+    settings = settings.with_dask(dask)
     gathered = ingest_new_files(settings, sources, options, reading)
     scoring, worries = score_datasets(settings, gathered, insecure, limits)
     message = printable("; ".join(worries[:WORRIES]))

@@ -40,7 +40,7 @@ def server(answers: Answers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     class Say(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(200 if self.path in answers else 404)
+            self.send_response(answers.get("status", 200 if self.path in answers else 404))
             self.end_headers()
             self.wfile.write(json.dumps(answers.get(self.path)).encode())
 
@@ -59,6 +59,13 @@ def server(answers: Answers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         yield url
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def refusing(server: str, answers: Answers) -> str:
+    """The same server, which knows nobody."""
+    answers["status"] = 401
+    return server
 
 
 def todo() -> dict[str, str]:
@@ -104,10 +111,64 @@ def test_the_address_may_stand_in_the_profile(server: str, monkeypatch: pytest.M
     assert next(finding.found for finding in check_prefect()) == f"{server} answers"
 
 
+def first() -> tuple[str, str]:
+    """What is found of the server, and what is to be done."""
+    finding = next(iter(check_prefect()))
+    return finding.found, finding.todo
+
+
 def test_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody at the address: start it, or do without."""
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    assert todo() == {"prefect": "prefect server start, or unset PREFECT_API_URL"}
+    assert todo() == {"prefect": "start it with `prefect server start`, or unset PREFECT_API_URL to do without"}
+    assert "http://127.0.0.1:9/api (PREFECT_API_URL, set in the environment) does not answer" in first()[0]
+
+
+def test_an_address_without_api(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is there, and its REST interface is elsewhere: the right address is named."""
+    monkeypatch.setenv("PREFECT_API_URL", server.removesuffix("/api"))
+    assert todo() == {"prefect": f"set PREFECT_API_URL={server}"}
+
+
+def test_an_address_in_a_profile_is_called_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """To unset a variable would not help: the file is named."""
+    monkeypatch.delenv("PREFECT_API_URL")
+    (tmp_path / "profiles.toml").write_text('active = "a"\n[profiles.a]\nPREFECT_API_URL = "http://127.0.0.1:9/api"\n')
+    assert f"set in profile 'a' of {tmp_path}/profiles.toml" in first()[0]
+
+
+def test_a_proxy_in_front(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live server behind a proxy that does not know it: the proxy is named, without its password."""
+    for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
+    found, what = first()
+    assert "hidden by the proxy http://***@127.0.0.1:9" in found
+    assert what == "export NO_PROXY=127.0.0.1"
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert first() == (f"{server} answers", "")
+
+
+@pytest.mark.parametrize("given", [None, "other:secret"])
+def test_a_server_that_refuses_us(refusing: str, given: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """401: the auth string is missing or another server's; it is not shown."""
+    monkeypatch.setenv("PREFECT_API_URL", refusing)
+    if given:
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", given)
+    found, what = first()
+    assert "refuses us with 401" in found
+    assert ("PREFECT_API_AUTH_STRING, set in the environment, is not the server's" in found) is bool(given)
+    assert "secret" not in found + what
+    assert "as the server has it in PREFECT_SERVER_API_AUTH_STRING" in what
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:abc/api", "ftp://127.0.0.1/api"])
+def test_an_address_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is quoted, with what one looks like."""
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    found, what = first()
+    assert url in found
+    assert what.startswith("expected http://HOST:PORT/api")
 
 
 def test_the_deployments_looked_for_are_those_of_the_file() -> None:

@@ -154,9 +154,10 @@ def test_a_wrong_setting_names_its_variable(
 def test_option_before_variable_before_file_before_default(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The store: --store, then DIGITREC_STORE, then .env, then ./store."""
+    """The store: --store, then DIGITREC_STORE, then the file that DIGITREC_ENV_FILE names, then ./store."""
     assert f"in {tmp_path}/store\n" in run(capsys, "train")[1]
-    (tmp_path / ".env").write_text("DIGITREC_STORE=from-file\n")
+    (tmp_path / "mine.env").write_text("DIGITREC_STORE=from-file\n")
+    monkeypatch.setenv("DIGITREC_ENV_FILE", "mine.env")
     assert f"in {tmp_path}/from-file\n" in run(capsys, "train")[1]
     monkeypatch.setenv("DIGITREC_STORE", "from-variable")
     assert f"in {tmp_path}/from-variable\n" in run(capsys, "train")[1]

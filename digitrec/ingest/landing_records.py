@@ -29,7 +29,7 @@ def read_record(store: Store, record: str) -> dict[str, str] | None:
     """What became of a content: `{"dataset": name}`, `{"refused": reason}`, or None. Raises `Corrupt`,
     `StorageFailed` if it cannot be read, `NewerFormat` if a newer digitrec wrote it."""
     path = Path(store.full(record))
-    with storage_errors("read"):
+    with storage_errors("read", path):
         try:
             data = path.read_bytes()
         except FileNotFoundError:

@@ -96,7 +96,8 @@ class RejectsFile:
         self.first: list[Reject] = []
         self.judged: list[Reject] = []
         self._batch: list[Reject] = []
-        with storage_errors("write"):
+        self._path = path
+        with storage_errors("write", path):
             self._writer = pq.ParquetWriter(
                 path, REJECTS_SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True
             )
@@ -119,7 +120,7 @@ class RejectsFile:
     def close(self) -> None:
         if self._batch:
             self._flush()
-        with storage_errors("write"):
+        with storage_errors("write", self._path):
             self._writer.close()
 
     def abandon(self) -> None:
@@ -130,7 +131,7 @@ class RejectsFile:
     def _flush(self) -> None:
         columns = zip(*map(astuple, self._batch), strict=True)
         arrays = [pa.array(list(column), field.type) for column, field in zip(columns, REJECTS_SCHEMA, strict=True)]
-        with storage_errors("write"):
+        with storage_errors("write", self._path):
             self._writer.write_table(pa.Table.from_arrays(arrays, schema=REJECTS_SCHEMA))
         self._batch.clear()
 

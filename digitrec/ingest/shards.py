@@ -53,20 +53,20 @@ class OpenShard:
 
     def append(self, rows: Rows, keys: Sequence[str]) -> None:
         """Encode one row group and write it."""
-        with storage_errors("write"):
+        with storage_errors("write", self.path):
             self._writer = self._writer or open_writer(self.path, self.schema)
             self._writer.write_batch(batch_of(self.schema, rows, keys), row_group_size=ROW_GROUP_ROWS)
         ids = rows.ids
         self.groups.append(RowGroup(len(ids), int(ids[0]), int(ids[-1]), ids_digest(ids)))
 
     def close(self) -> None:
-        with storage_errors("write"):
+        with storage_errors("write", self.path):
             self._close()
 
     def sealed(self) -> StagedShard:
         """Synced and hashed, once it is closed."""
         rows = sum(group.rows for group in self.groups)
-        with storage_errors("write"):
+        with storage_errors("write", self.path):
             sync_file(self.path)
             return StagedShard(self.path, rows, self.path.stat().st_size, sha256_of(self.path), tuple(self.groups))
 

@@ -2,7 +2,6 @@
 
 import gc
 import importlib.metadata
-import ipaddress
 import logging
 import os
 import signal
@@ -13,13 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 import dask
 from distributed import Client, LocalCluster, Security
 
+from digitrec.addresses import parse_dask
 from digitrec.errors import Misconfigured, Unavailable
+from digitrec.foreign import blame, blame_surely
 from digitrec.scoring.worker import quiet
 from digitrec.settings import Settings
 
@@ -79,6 +79,16 @@ def connect(
             yield cluster
 
 
+def start_local(**options: Any) -> LocalCluster:
+    """Start a local cluster. Raises `Misconfigured` if it cannot start with the settings that were made for Dask."""
+    try:
+        return LocalCluster(**options)
+    except Exception as error:
+        if told := blame_surely("dask", error):
+            raise told from error
+        raise
+
+
 @contextmanager
 def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
     """Worker processes on 127.0.0.1, one a core, but no more than there are partitions."""
@@ -87,7 +97,7 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
         dask.config.set(LOCAL_CONFIG),
         script_hidden(),
         closing(
-            LocalCluster(
+            start_local(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
@@ -129,7 +139,7 @@ def slots_for(cores: int, partitions: int) -> int:
 def own_threads(cores: int, partitions: int) -> Iterator[Cluster]:
     """One worker inside this process, with as many threads: nothing to start, torch is imported once."""
     threads = slots_for(cores, partitions)
-    local = LocalCluster(
+    local = start_local(
         n_workers=1,
         threads_per_worker=threads,
         processes=False,
@@ -195,17 +205,18 @@ def closing_client(client: Client) -> Iterator[Client]:
 
 def security_for(address: str, settings: Settings, insecure: bool) -> Security | None:
     """TLS for `tls://`, nothing for `tcp://` on the loopback; `Misconfigured` for what would be open or unusable."""
-    url = urlsplit(address if "://" in address else f"tcp://{address}")
-    if url.scheme == "tls":
+    try:
+        parsed = parse_dask(address)
+    except ValueError as error:
+        raise Misconfigured(f"--dask {address}: {error}") from error
+    if parsed.scheme == "tls":
         return Security(
             tls_ca_file=pem(settings.dask_tls_ca, "DIGITREC_DASK_TLS_CA"),
             tls_client_cert=pem(settings.dask_tls_cert, "DIGITREC_DASK_TLS_CERT"),
             tls_client_key=pem(settings.dask_tls_key, "DIGITREC_DASK_TLS_KEY"),
             require_encryption=True,
         )
-    if url.scheme != "tcp" or not url.hostname:
-        raise Misconfigured(f"--dask {address}: expected tls://HOST:PORT, or tcp://HOST:PORT on this machine")
-    if not is_loopback(url.hostname) and not insecure:
+    if not parsed.is_loopback and not insecure:
         raise Misconfigured(
             f"--dask {address}: whoever reaches that port can run code there; use tls:// with DIGITREC_DASK_TLS_CA, "
             "_CERT and _KEY, or say --insecure"
@@ -220,13 +231,6 @@ def pem(path: str | None, variable: str) -> str:
     if not Path(path).is_file():
         raise Misconfigured(f"{variable} is {path}: there is no such file")
     return path
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_workers(client: Client, address: str) -> None:
@@ -282,6 +286,8 @@ def within(limit_s: float, call: Callable[[], T], failure: str) -> T:
     if answer:
         return answer[0]
     why = " ".join(str(problem[0]).split()) if problem else f"no answer in {limit_s:g} s"
+    if problem and (told := blame(problem[0])):
+        raise told
     # A client that could not connect closes itself when it is collected; that must not happen inside Dask's own locks.
     problem.clear()
     gc.collect()

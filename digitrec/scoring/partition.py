@@ -90,7 +90,7 @@ def make_part(work: Work, partition: Partition, engine: Engine) -> Receipt:
 @contextmanager
 def attempt(work: Work, partition: Partition) -> Iterator[tuple[BinaryIO, str]]:
     """An open file under a name nobody else uses, and that store-relative name; removed however this ends."""
-    with storage_errors("write a part to"):
+    with storage_errors("write a part to", work.store.full(attempts_folder(work))):
         folder = make_folder(work.store, attempts_folder(work))
         name = f"{partition.index:05d}-{uuid.uuid4().hex}.tmp"
         try:

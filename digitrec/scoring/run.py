@@ -174,7 +174,7 @@ def chosen(store: Store, options: ScoreOptions, model: Manifest) -> tuple[list[M
 
 def check_space(ledger: Ledger, store: Store) -> None:
     """Close the accounts of datasets whose predictions will not fit, before anything is computed."""
-    with storage_errors("look at"):
+    with storage_errors("look at", store.url):
         free = shutil.disk_usage(store.url).free
     for account in list(ledger.open.values()):
         try:

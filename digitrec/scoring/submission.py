@@ -26,7 +26,7 @@ RANGES_SHOWN = 10
 def write_submission(store: Store, folder: str, manifest: Manifest) -> None:
     """Write it whole and synced, a row group at a time."""
     path = Path(make_folder(store, folder), SUBMISSION)
-    with storage_errors("write"), replacing(path) as temporary:
+    with storage_errors("write", path), replacing(path) as temporary:
         with temporary.open("xb") as file:
             file.writelines(submission(store, manifest))
         share(store, temporary)

@@ -129,7 +129,7 @@ def entry_name(number: int) -> str:
 def read_entry(store: Store, number: int) -> Entry | None:
     """Return an entry of the log, or None if there is none of this number. Raises `Corrupt` or `StorageFailed`."""
     path = f"{champion_folder()}/{entry_name(number)}"
-    with storage_errors("read"):
+    with storage_errors("read", store.full(path)):
         try:
             data = store.read(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -45,7 +45,7 @@ def sync_file(path: str | Path) -> None:
 def make_folder(store: Store, folder: str) -> str:
     """Create a folder and its parents durably; return its full path. Below the root, they get the root's mode."""
     full = Path(store.full(folder))
-    with storage_errors("create the folder"):
+    with storage_errors("create the folder", full):
         missing = [path for path in (full, *full.parents) if not path.exists()]
         full.mkdir(parents=True, exist_ok=True)
         for path in missing:
@@ -75,7 +75,7 @@ def put_if_absent(store: Store, path: str, data: bytes) -> bool:
     """Create `path` with `data`, whole and synced, unless it exists. True if this call created it."""
     folder = make_folder(store, parent(path))
     temporary = f"{folder}/.{uuid.uuid4().hex}.tmp"
-    with storage_errors("write"):
+    with storage_errors("write", store.full(path)):
         try:
             write_synced(temporary, data)
             share(store, temporary)
@@ -89,7 +89,7 @@ def put_if_absent(store: Store, path: str, data: bytes) -> bool:
 def write_replacing(store: Store, path: str, data: bytes) -> None:
     """Write `path` whole and synced, replacing what was there. For notes and caches, never for what is published."""
     make_folder(store, parent(path))
-    with storage_errors("write"), replacing(Path(store.full(path))) as temporary:
+    with storage_errors("write", store.full(path)), replacing(Path(store.full(path))) as temporary:
         temporary.write_bytes(data)
         share(store, temporary)
 
@@ -115,7 +115,7 @@ def settle(store: Store, staged: str, path: str, digest: str) -> None:
     """
     target = store.full(path)
     folder = make_folder(store, parent(path))
-    with storage_errors("move a file to"):
+    with storage_errors("move a file to", target):
         share(store, store.full(staged))
         if not name_if_absent(store.full(staged), target) and sha256_of(target) != digest:
             os.replace(store.full(staged), target)
@@ -131,7 +131,7 @@ def settle_folder(store: Store, staged: str, folder: str) -> bool:
     """
     source = Path(store.full(staged))
     target_parent = make_folder(store, parent(folder))
-    with storage_errors("publish"):
+    with storage_errors("publish", store.full(folder)):
         for path in [*source.rglob("*"), source]:
             if path.is_dir():
                 set_mode(path, root_mode(store) & 0o3777)

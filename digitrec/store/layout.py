@@ -65,7 +65,7 @@ class Store:
 
     def names(self, relative: str) -> list[str]:
         """Return the names in a folder, sorted; none if there is no such folder. Raises `StorageFailed`."""
-        with storage_errors("list"):
+        with storage_errors("list", self.full(relative)):
             try:
                 return sorted(entry.name for entry in Path(self.full(relative)).iterdir())
             except (FileNotFoundError, NotADirectoryError):
@@ -85,7 +85,7 @@ class Store:
         """Whether something is there. Raises `StorageFailed` if that cannot be said: absence is only what the file
         system says is absent.
         """
-        with storage_errors("look at"):
+        with storage_errors("look at", self.full(relative)):
             try:
                 Path(self.full(relative)).stat()
             except (FileNotFoundError, NotADirectoryError):

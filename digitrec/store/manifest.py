@@ -119,7 +119,7 @@ def digest_of(value: Json) -> str:
 def describe(store: Store, path: str, *, rows: int = 0, row_groups: tuple[RowGroup, ...] = ()) -> File:
     """The `File` of what lies at a store-relative path: bytes and digest are read from it."""
     full = Path(store.full(path))
-    with storage_errors("read"):
+    with storage_errors("read", full):
         return File(path, rows, full.stat().st_size, sha256_of(full), row_groups)
 
 
@@ -154,7 +154,7 @@ def difference(there: dict[str, Json], here: dict[str, Json]) -> str:
 def find_manifest(store: Store, folder: str) -> Manifest | None:
     """The manifest of a folder, or None if nothing is published there. Raises like `read_manifest`."""
     path = manifest_path(folder)
-    with storage_errors("read"):
+    with storage_errors("read", store.full(path)):
         try:
             data = store.read(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -208,7 +208,7 @@ def file_from(entry: dict[str, Json]) -> File:
 def read_checked(store: Store, file: File) -> bytes:
     """The bytes of a file, which are the manifest's. Raises `Corrupt` if they are not, or not there."""
     full = store.full(file.path)
-    with storage_errors("read"):
+    with storage_errors("read", full):
         try:
             data = store.read(file.path)
         except FileNotFoundError as error:
@@ -222,7 +222,7 @@ def check_file(store: Store, file: File) -> None:
     """Raise `Corrupt` unless the bytes of `file` are the ones its manifest names, `StorageFailed` if they cannot be
     read."""
     full = Path(store.full(file.path))
-    with storage_errors("read"):
+    with storage_errors("read", full):
         try:
             found = full.stat().st_size
         except (FileNotFoundError, NotADirectoryError) as error:

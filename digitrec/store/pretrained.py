@@ -58,7 +58,7 @@ def put_in(store: Store, version: str) -> None:
     staged = staging_folder()
     try:
         make_folder(store, staged)
-        with storage_errors("write"):
+        with storage_errors("write", store.full(staged)):
             unpack(BUNDLE, Path(store.full(staged)))
         settle_folder(store, staged, model_folder(version))
     finally:

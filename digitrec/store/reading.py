@@ -24,7 +24,7 @@ def open_verified(store: Store, file: File) -> pq.ParquetFile:
     """Open a shard or part, memory-mapped, page checksums on. Raises `Corrupt` if its bytes are not the manifest's,
     `StorageFailed` if they cannot be read."""
     full = Path(store.full(file.path))
-    with storage_errors("read"):
+    with storage_errors("read", full):
         try:
             modified_ns = full.stat().st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
@@ -54,7 +54,7 @@ def locate(path: str | Path, kind: Kind) -> tuple[Store, Manifest]:
     """The store and manifest of a published folder, given by its path. Raises `NoInput`, `UsageError` or `Corrupt`."""
     folder = Path(path).expanduser().absolute()
     full = Path(manifest_path(str(folder)))
-    with storage_errors("read"):
+    with storage_errors("read", full):
         try:
             data = full.read_bytes()
         except (FileNotFoundError, NotADirectoryError):

@@ -176,7 +176,7 @@ def with_picture(store: Store, comparison: Comparison, path: Path) -> Comparison
         f"{len(shown)} of {len(comparison.differences):,}" if len(comparison.differences) > len(shown) else len(shown)
     )
     title = f"{count} images answered differently\nlabel: {comparison.a} | {comparison.b}"
-    with storage_errors("write"):
+    with storage_errors("write", path):
         path.write_bytes(contact_sheet(images_of_differences(store, shown), captions, title))
     return replace(comparison, picture=str(path))
 

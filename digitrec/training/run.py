@@ -3,7 +3,6 @@
 import fcntl
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from digitrec import limits
 from digitrec.contract import FORMAT
 from digitrec.errors import Corrupt, Interrupted, NoInput, storage_errors
 from digitrec.network import Perceptron
@@ -107,7 +107,7 @@ def request_path(version: str) -> str:
 def sole_trainer(store: Store, version: str) -> Iterator[None]:
     """Let one process at a time train a version; another waits, and finds it done. The lock dies with its process."""
     path = f"{make_folder(store, training_folder(version))}/lock"
-    with storage_errors("lock"), open(path, "w") as file:
+    with storage_errors("lock", path), open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -130,7 +130,7 @@ def train_and_seal(
     request = {"format": FORMAT, "version": plan.version, "asked": plan.asked}
     put_if_absent(store, request_path(plan.version), (canonical(request, indent=1) + "\n").encode())
     folder = f"{training_folder(plan.version)}/checkpoints"
-    cores = plan.recipe.threads(threads or len(os.sched_getaffinity(0)))
+    cores = plan.recipe.threads(threads or limits.cores())
     with own_torch_state(cores):
         fitted = fit_or_say_how(store, folder, plan, split, progress)
         manifest = seal(store, plan, datasets, split, fitted, folder)

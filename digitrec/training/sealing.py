@@ -103,7 +103,7 @@ def metrics_csv(history: tuple[Epoch, ...]) -> str:
 
 def stage(store: Store, staged: str, contents: dict[str, bytes], checkpoints: str) -> None:
     base = Path(store.full(staged))
-    with storage_errors("write"):
+    with storage_errors("write", base):
         for name, data in contents.items():
             (base / name).parent.mkdir(parents=True, exist_ok=True)
             (base / name).write_bytes(data)

@@ -43,7 +43,8 @@ def test_a_configured_server_that_does_not_answer(tmp_path: Path) -> None:
     """With PREFECT_API_URL set to nobody, the script says so and what to do, and exits 69."""
     code, _, stderr = finish(start("train.py", home=tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api"))
     assert code == 69
-    assert stderr.startswith("error: the Prefect server at http://127.0.0.1:9/api does not answer")
+    assert stderr.startswith("error: the Prefect server at http://127.0.0.1:9/api (PREFECT_API_URL, ")
+    assert "does not answer" in stderr
     assert len(stderr.splitlines()) == 1
 
 
