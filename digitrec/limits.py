@@ -28,6 +28,17 @@ def memory_bytes(root: Path = Path("/")) -> int:
     return min([_machine_bytes(), *limits])
 
 
+def oom_kills(root: Path = Path("/")) -> int:
+    """Return how many processes of this control group the kernel has killed for want of memory, if it says so."""
+    for folder in _groups(root, "memory"):
+        for name in ("memory.events", "memory.oom_control"):
+            with suppress(OSError, ValueError):
+                counts = dict(line.split() for line in (folder / name).read_text().splitlines())
+                if "oom_kill" in counts:
+                    return int(counts["oom_kill"])
+    return 0
+
+
 def _machine_bytes() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

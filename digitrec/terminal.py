@@ -24,6 +24,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from digitrec.errors import DigitrecError, Interrupted, UsageError, told_by_system
+from digitrec.init import leave_process_one
 from digitrec.private import provide_home
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
@@ -91,6 +92,8 @@ def make_app(name: str, help_text: str, version: str) -> App:
 
 def run_app(app: App, tokens: Sequence[str] | None = None) -> NoReturn:
     """Run a command and end the process with the exit code that its outcome has (digitrec/errors.py)."""
+    if tokens is None:
+        leave_process_one()
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     provide_home()
     for stream in (sys.stdout, sys.stderr):

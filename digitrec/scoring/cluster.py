@@ -20,6 +20,7 @@ from distributed import Client, LocalCluster, Security
 from digitrec.addresses import parse_dask
 from digitrec.errors import Misconfigured, Unavailable
 from digitrec.foreign import blame, blame_surely
+from digitrec.limits import memory_bytes, oom_kills
 from digitrec.scoring.worker import quiet
 from digitrec.settings import Settings
 
@@ -27,6 +28,8 @@ LOG = logging.getLogger("digitrec.scoring")
 IN_PROCESS_ROWS = 500_000
 """Up to here a job takes three seconds or less, and one more if worker processes are started for it. Beyond, what kills
 a worker should not end the run."""
+WORKER_BYTES, DRIVER_BYTES = 400 * 2**20, 250 * 2**20
+"""What a worker process takes with torch, and the driver beside them: no more are started than there is memory for."""
 CONNECT_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 3.0
 COMPARED = ("digitrec", "dask", "distributed", "torch", "onnxruntime", "numpy", "pyarrow")
@@ -51,11 +54,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connected cluster. `slots`: partitions computed at a time, each on one core."""
+    """A connected cluster. `slots`: partitions computed at a time, each on one core.
+
+    `memory_losses`: how many workers were stopped for want of memory so far, by Dask's nanny or by the kernel.
+    """
 
     client: Client
     address: str
     slots: int
+    memory_losses: Callable[[], int] = lambda: 0
 
 
 @contextmanager
@@ -71,8 +78,8 @@ def connect(
     if settings.dask:
         with outside(settings.dask, settings, insecure) as cluster:
             yield cluster
-    elif processes or (processes is None and rows > IN_PROCESS_ROWS):
-        with own_processes(settings.threads, partitions) as cluster:
+    elif workers := worker_processes(settings.threads, partitions, rows, processes):
+        with own_processes(workers) as cluster:
             yield cluster
     else:
         with own_threads(settings.threads, partitions) as cluster:
@@ -90,9 +97,9 @@ def start_local(**options: Any) -> LocalCluster:
 
 
 @contextmanager
-def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
-    """Worker processes on 127.0.0.1, one a core, but no more than there are partitions."""
-    workers = slots_for(cores, partitions)
+def own_processes(workers: int) -> Iterator[Cluster]:
+    """Worker processes on 127.0.0.1, each with its share of the memory that the driver leaves."""
+    share = max(WORKER_BYTES, (memory_bytes() - DRIVER_BYTES) // workers)
     with (
         dask.config.set(LOCAL_CONFIG),
         script_hidden(),
@@ -100,6 +107,7 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
             start_local(
                 n_workers=workers,
                 threads_per_worker=1,
+                memory_limit=share,
                 processes=True,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
@@ -110,7 +118,7 @@ def own_processes(cores: int, partitions: int) -> Iterator[Cluster]:
     ):
         client.forward_logging("digitrec")
         LOG.info("local cluster: %d worker processes, dashboard %s", workers, local.dashboard_link)
-        yield Cluster(client, local.scheduler_address, workers)
+        yield Cluster(client, local.scheduler_address, workers, count_memory_losses(client, kernel=True))
 
 
 @contextmanager
@@ -129,6 +137,27 @@ def script_hidden() -> Iterator[None]:
         yield
     finally:
         main.update(hidden)
+
+
+def worker_processes(cores: int, partitions: int, rows: int, wanted: bool | None) -> int:
+    """How many worker processes to start: one a core, but no more than there are partitions, and memory.
+
+    None for small jobs, unless they are `wanted`; nor where one does not fit beside the driver: threads need less.
+    """
+    if wanted is False or (wanted is None and rows <= IN_PROCESS_ROWS):
+        return 0
+    slots, room = slots_for(cores, partitions), max(0, memory_bytes() - DRIVER_BYTES) // WORKER_BYTES
+    if room < slots:
+        LOG.info("memory for %d of %d worker processes: %s MB are allowed", room, slots, f"{memory_bytes() / 1e6:,.0f}")
+    return max(min(slots, room), 1 if wanted else 0)
+
+
+def count_memory_losses(client: Client, *, kernel: bool) -> Callable[[], int]:
+    """Count the workers that are stopped for want of memory from now on; the kernel's victims too if they are ours."""
+    by_nanny: list[object] = []
+    before = oom_kills()
+    client.subscribe_topic("worker-restart-memory", by_nanny.append)
+    return lambda: len(by_nanny) + (oom_kills() - before if kernel else 0)
 
 
 def slots_for(cores: int, partitions: int) -> int:
@@ -166,7 +195,7 @@ def outside(address: str, settings: Settings, insecure: bool) -> Iterator[Cluste
         client.forward_logging("digitrec")
         slots = sum(client.nthreads().values())
         LOG.info("Dask cluster %s: %d threads, dashboard %s", address, slots, client.dashboard_link)
-        yield Cluster(client, address, slots)
+        yield Cluster(client, address, slots, count_memory_losses(client, kernel=False))
 
 
 @contextmanager

@@ -25,7 +25,8 @@ class RunCost:
 
     `seconds` are the clock's, `worker_seconds` those that all workers spent on partitions; `driver_bytes`,
     `worker_bytes`: greatest resident memory of the driver and of the largest worker; `share_of_peak`: multiply-adds
-    against those of square products, measured in the same run (None: it was too short, or the work is not known).
+    against those of square products, measured in the same run (None: it was too short, or the work is not known);
+    `memory_losses`: how many workers were stopped for want of memory, and started again.
     """
 
     rows: int
@@ -38,11 +39,12 @@ class RunCost:
     driver_bytes: int
     worker_bytes: int
     share_of_peak: float | None
+    memory_losses: int
     advice: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """For a person; nothing if it was over before anybody could have wondered."""
-        if self.seconds < LONG_S:
+        if self.seconds < LONG_S and not self.memory_losses:
             return []
         peak = "" if self.share_of_peak is None else f", {self.share_of_peak:.0%} of the processor's matrix peak"
         memory = f"driver {self.driver_bytes / 1e6:,.0f} MB, worker {self.worker_bytes / 1e6:,.0f} MB"
@@ -54,7 +56,9 @@ class RunCost:
         ]
 
 
-def cost_of(costs: Sequence[Cost], rows: int, seconds: float, workers: int, ceiling: float | None) -> RunCost:
+def cost_of(
+    costs: Sequence[Cost], rows: int, seconds: float, workers: int, ceiling: float | None, memory_losses: int = 0
+) -> RunCost:
     """Sum up what partitions of so many rows took, in so many seconds; one at least.
 
     `ceiling`: rows/s if all workers did nothing but the network's products, as fast as square ones.
@@ -71,7 +75,21 @@ def cost_of(costs: Sequence[Cost], rows: int, seconds: float, workers: int, ceil
         driver_bytes=peak_bytes(),
         worker_bytes=max(cost.peak_bytes for cost in costs),
         share_of_peak=round(rows / seconds / ceiling, 3) if ceiling else None,
-        advice=advice(rows, len(costs), workers, busy / seconds, computing / busy) if seconds >= LONG_S else (),
+        memory_losses=memory_losses,
+        advice=(memory_words(memory_losses),)
+        if memory_losses
+        else advice(rows, len(costs), workers, busy / seconds, computing / busy)
+        if seconds >= LONG_S
+        else (),
+    )
+
+
+def memory_words(losses: int) -> str:
+    """Say that workers were stopped for want of memory, and what to do; idle workers and waits come of that."""
+    times = "once" if losses == 1 else f"{losses} times"
+    return (
+        f"workers were restarted {times} for want of memory, and did their work again: allow more of it, or use fewer "
+        "workers (DIGITREC_THREADS)"
     )
 
 

@@ -100,16 +100,21 @@ class Account:
 
 @dataclass(frozen=True)
 class Crew:
-    """Who computes: so many workers at a time, and what they could do at best (`cost.cost_of`), measured when asked."""
+    """Who computes: so many workers at a time, what they could do at best (`cost.cost_of`), and how many were lost.
+
+    The last two are found out when they are asked for.
+    """
 
     workers: int = 1
     ceiling: Callable[[], float | None] = lambda: None
+    memory_losses: Callable[[], int] = lambda: 0
 
     def cost(self, costs: list[Cost], rows: int, seconds: float) -> RunCost | None:
         """What was computed; None if nothing was."""
         if not costs:
             return None
-        return cost_of(costs, rows, seconds, self.workers, self.ceiling() if seconds >= LONG_S else None)
+        ceiling = self.ceiling() if seconds >= LONG_S else None
+        return cost_of(costs, rows, seconds, self.workers, ceiling, self.memory_losses())
 
 
 class Ledger:

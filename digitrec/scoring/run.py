@@ -141,7 +141,7 @@ class Effort:
             peak = matrix_peak(cluster, self.precision) if self.multiply_adds else None
             return peak / self.multiply_adds if peak and self.multiply_adds else None
 
-        return Crew(cluster.slots, ceiling)
+        return Crew(cluster.slots, ceiling, cluster.memory_losses)
 
 
 def compute_open(ledger: Ledger, settings: Settings, means: Means, effort: Effort) -> RunCost | None:

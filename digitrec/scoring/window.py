@@ -16,6 +16,7 @@ from distributed import Future, KilledWorker, as_completed
 
 from digitrec.errors import ComputationFailed, Unavailable
 from digitrec.scoring.cluster import Cluster, within
+from digitrec.scoring.cost import memory_words
 from digitrec.scoring.partition import Outcome
 from digitrec.scoring.plan import Partition
 from digitrec.scoring.receipts import Work
@@ -73,7 +74,8 @@ class Window:
                 yield task, answer
         for suspect in suspects:
             for task, answer in self.answers(iter([suspect]), 1):
-                yield task, guilty(task, answer) if isinstance(answer, Suspicion) else answer
+                lost = self.cluster.memory_losses()
+                yield task, guilty(task, answer, lost) if isinstance(answer, Suspicion) else answer
 
     def answers(self, tasks: Iterator[Task], size: int) -> Iterator[tuple[Task, Outcome | Suspicion]]:
         """Keep `size` tasks out until all have come back or been given up."""
@@ -153,7 +155,9 @@ class Window:
         )
 
 
-def guilty(task: Task, suspicion: Suspicion) -> ComputationFailed:
+def guilty(task: Task, suspicion: Suspicion, memory_losses: int) -> ComputationFailed:
     """The verdict on a task that ran alone and still did not come back."""
+    if memory_losses:
+        return ComputationFailed(f"{task} {suspicion.why}, alone too: {memory_words(memory_losses)}")
     shard = task.work.store.full(task.partition.shard.path)
     return ComputationFailed(f"{task} {suspicion.why}, alone too; look at {shard}")

@@ -1,0 +1,87 @@
+"""Workers stopped for want of memory: the run completes, and its report says so instead of blaming the disk."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitrec.errors import ComputationFailed
+from digitrec.scoring import cluster
+from digitrec.scoring.cost import cost_of
+from digitrec.scoring.partition import Outcome
+from digitrec.scoring.plan import Partition
+from digitrec.scoring.receipts import Cost, Work
+from digitrec.store.layout import Store
+from tests.faults.computing import PARTITIONS, POISON, ROWS, quick, take
+from tests.faults.conftest import Run
+
+MIB = 2**20
+
+
+def hungry(work: Work, partition: Partition) -> Outcome:
+    """Each partition in `doom` takes more than a worker may, once; for longer than Dask looks away."""
+    if take(Path(work.store.full(f"doom/{partition.index}"))):
+        waste()
+    return quick(work, partition)
+
+
+def insatiable(work: Work, partition: Partition) -> Outcome:
+    """Partition 3 takes more than a worker may, always."""
+    if partition.index == POISON:
+        waste()
+    return quick(work, partition)
+
+
+def waste() -> None:
+    held = np.ones(700 * MIB, np.uint8)
+    time.sleep(5)
+    assert held.any()
+
+
+@pytest.fixture(autouse=True)
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container of 1,050 MiB: two workers of 400."""
+    monkeypatch.setattr(cluster, "memory_bytes", lambda: 1050 * MIB)
+
+
+def test_workers_that_were_restarted_for_want_of_memory_are_counted(ready: Store, run: Run) -> None:
+    """All is published, and the advice is about memory alone."""
+    doomed = Path(ready.full("doom"))
+    doomed.mkdir()
+    for index in (2, 7):
+        (doomed / str(index)).touch()
+    report = run(hungry)
+    assert report.datasets[0].rows == ROWS * PARTITIONS
+    assert report.cost
+    assert report.cost.memory_losses == 2
+    (advice,) = report.cost.advice
+    assert advice.startswith("workers were restarted 2 times for want of memory")
+    assert f"  advice: {advice}" in report.lines()
+
+
+def test_a_partition_that_never_fits_is_not_called_poisoned(ready: Store, run: Run) -> None:
+    """It fails, and the reason is the memory, not the shard."""
+    (failure,) = run(insatiable).failures
+    assert isinstance(failure.error, ComputationFailed)
+    assert "for want of memory" in str(failure.error)
+    assert "look at" not in str(failure.error)
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "wanted", "workers"),
+    [(64_000, None, 8), (1050, None, 2), (1449, None, 2), (420, None, 0), (420, True, 1), (64_000, False, 0)],
+)
+def test_no_more_workers_than_there_is_memory_for(
+    memory_mib: int, wanted: bool | None, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """400 MiB each beside the driver; where not even one fits, threads of the driver compute."""
+    monkeypatch.setattr(cluster, "memory_bytes", lambda: memory_mib * MIB)
+    assert cluster.worker_processes(8, 100, 10**6, wanted) == workers
+
+
+def test_idle_workers_are_not_blamed_on_the_store_where_memory_was_short() -> None:
+    """Restarts cost time in which workers idle and wait."""
+    cost = cost_of([Cost(0.1, 0.01, MIB)] * 10, 10**6, 10.0, 2, None, memory_losses=1)
+    assert len(cost.advice) == 1
+    assert "restarted once for want of memory" in cost.advice[0]
