@@ -2,7 +2,8 @@
 # make check  ruff, mypy, the import rule        make bench  the figures in the README
 # make soak   hours of faults and fuzzing        make clean  remove what make made
 # A soak that was stopped goes on when it is called again; soak.json tells how it went.
-PYTHON ?= python3.11
+# The first Python from 3.11 on that works is taken; PYTHON=… names another.
+PYTHON ?=
 STORE  ?= demo/store
 BIN    := .venv/bin
 SETUP  := .venv/.complete
@@ -13,7 +14,7 @@ RIVALS := .venv/.rivals
 
 # One stamp, renewed only when the requirements change: a second run of any target does not install anything.
 $(SETUP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	@python=$$(.ci/find-python $(PYTHON)) && echo "$$python -m venv .venv" && $$python -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 

@@ -2,12 +2,41 @@
 
 import logging
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
+from digitrec.private import provide_home
 from digitrec.store import pretrained
 from digitrec.store.layout import Store
+
+
+def hear_signals() -> None:
+    """Undo what `&` in a script, nohup, cron or an init system ignores for its children, and theirs.
+
+    A handler is undone by exec, so what the tests start begins as from a terminal. The tests themselves survive a
+    hang-up if they were to.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def forget_proxies() -> None:
+    """Servers of the tests listen on the loopback; whether a proxy is passed by there, the tests about it say."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+
+
+# Before anything else: fixtures of a session start servers, and libraries look for a home when they are imported.
+hear_signals()
+forget_proxies()
+provide_home()
 
 
 @pytest.fixture(autouse=True)
