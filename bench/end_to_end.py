@@ -2,11 +2,12 @@
 
     python bench/end_to_end.py [--store STORE] [--model VERSION] [--rows 300000] [--rounds 5]
 
-All have the same weights, trained for it if no --store is given; with --cascade, digitrec asks its small net first. The
-input is MNIST's 60,000 training digits over and over, unlabelled, or what `fetch sample` gives where that file is
-missing. Labels are compared before any time is taken: they are the same, but for the one in a thousand in which int8,
-fp32 and a cascade may differ. digitrec alone also checks every field, seals what it read, tells how sure it is, and
-syncs and hashes what it writes.
+All have the same weights: the champion's of --store, or, without one, the model's that comes with digitrec. With
+--cascade, if it has one, digitrec asks its small net first. The input is MNIST's 60,000 training digits over and over,
+unlabelled, or what `fetch sample` gives where that file is missing. Labels are compared before any time is taken: they
+are the same, but for the one in a thousand in which int8, fp32 and a cascade may differ. digitrec alone also checks
+every field, seals what it read, tells how sure it is, and syncs and hashes what it writes. A rival that is not
+installed (pip install ".[bench]") is left out.
 Writes bench/results/end_to_end.json.
 """
 
@@ -17,19 +18,24 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.util import find_spec
 from itertools import chain, islice, repeat
 from pathlib import Path
 
 import numpy as np
 from end_to_end_rivals import RIVALS
 from machine import DIGITREC, HERE, MNIST, Run, here, keep, say, spread, table, timed
-from scoring_store import trained, with_model
+from scoring_store import with_model
 
+from digitrec.engines.choice import cascade_of
+from digitrec.errors import DigitrecError
 from digitrec.ingest.sources import fetch_sample
+from digitrec.scoring.engine import read_card
 from digitrec.store import catalog
 from digitrec.store.aliases import champion
 from digitrec.store.layout import Store
 from digitrec.store.manifest import Manifest
+from digitrec.store.pretrained import ruling
 
 PACKAGES = ("pandas", "torch", "polars", "onnxruntime", "numba", "pyarrow")
 AGREEING = 0.999
@@ -46,8 +52,8 @@ def main() -> None:
     asked = parser.parse_args()
     machine = here(PACKAGES)
     with tempfile.TemporaryDirectory(prefix="digitrec-bench-") as name:
-        source = Store.at(asked.store) if asked.store else trained(Path(name))
-        model = catalog.model(source, asked.model or str(champion(source)))
+        source = Store.at(asked.store or Path(name, "bundled"))
+        model = catalog.model(source, asked.model or (champion_of(source) if asked.store else ruling(source).version))
         store = with_model(source, model, Path(name, "whole"))
         contest = Contest(store, model, make_input(asked.rows, Path(name)))
         contest.compare()
@@ -58,6 +64,14 @@ def main() -> None:
     say(table(f"{asked.rows:,} rows: seconds", seconds))
     say("\n".join(f"{who}: {row['times_digitrec']} × digitrec" for who, row in found.items()))
     keep("end_to_end", str(asked.rows), machine | {"model": model.name, "results": found})
+
+
+def champion_of(store: Store) -> str:
+    """The champion; nothing is written into somebody's store."""
+    found = champion(store)
+    if found is None:
+        raise SystemExit(f"{store.url} has no champion: name a version with --model, or leave --store out")
+    return found
 
 
 def make_input(rows: int, folder: Path) -> Path:
@@ -76,12 +90,32 @@ def over_and_over(lines: list[bytes]) -> Iterator[bytes]:
     return chain.from_iterable(repeat(lines))
 
 
+def has_cascade(store: Store, model: Manifest) -> bool:
+    """Whether the version has a small net; said if it has none."""
+    try:
+        cascade_of(read_card(store, model))
+        return True
+    except DigitrecError as error:
+        say(f"without --cascade: {error}")
+        return False
+
+
+def is_installed(rival: str) -> bool:
+    """Whether a rival's packages are there; said if one is not."""
+    missing = [package for package in rival.split()[::2] if find_spec(package) is None]
+    if missing:
+        say(f"without {rival}: {missing[0]} is not installed")
+    return not missing
+
+
 class Contest:
     """Who takes part, and where everything lies. What a run leaves is removed after it."""
 
     def __init__(self, store: Store, model: Manifest, source: Path) -> None:
         self.store, self.model, self.source = store, model, source
         self.target = source.parent / "submission.csv"
+        self.ours = OURS if has_cascade(store, model) else {"digitrec": ()}
+        self.who = (*self.ours, *filter(is_installed, RIVALS))
 
     def run(self, who: str) -> Run:
         if who in RIVALS:
@@ -89,7 +123,7 @@ class Contest:
             folder = self.store.full(f"models/{self.model.name}")
             return timed([DIGITREC[0], script, who, folder, str(self.source), str(self.target)])
         command = [*DIGITREC, "--store", self.store.url, "score", str(self.source), "--model", self.model.name]
-        return timed([*command, *OURS[who]])
+        return timed([*command, *self.ours[who]])
 
     def answers(self, who: str) -> np.ndarray:
         """int64 [n, 2], ImageId and Label, of the last run, which are removed."""
@@ -108,7 +142,7 @@ class Contest:
     def compare(self) -> None:
         """Run each once and stop unless all give the same labels. Also compiles and warms what can be."""
         wanted: np.ndarray | None = None
-        for who in (*OURS, *RIVALS):
+        for who in self.who:
             self.run(who)
             found = self.answers(who)
             wanted = found if wanted is None else wanted
@@ -116,7 +150,7 @@ class Contest:
                 raise SystemExit(f"the labels of {who} are not those of digitrec")
 
     def compete(self, rounds: int) -> dict[str, list[Run]]:
-        runs: dict[str, list[Run]] = {who: [] for who in (*OURS, *RIVALS)}
+        runs: dict[str, list[Run]] = {who: [] for who in self.who}
         for number in range(rounds):
             for who, each in runs.items():
                 each.append(self.run(who))

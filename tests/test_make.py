@@ -14,9 +14,9 @@ TOOLS = ("sh", "make", "head", "touch", "echo", "env", "mkdir", "cat", "chmod")
 GOOD = f'exec "{sys.executable}" "$@"'
 OLD = 'echo "it is Python 3.9" >&2; exit 1'
 SHIM = 'echo "pyenv: python3.12: command not found" >&2; exit 127'
-MAKES = """
-case "$1" in -m) mkdir -p .venv/bin && printf '#!/bin/sh\\nexit 0\\n' > .venv/bin/pip && chmod +x .venv/bin/pip;; *) %s;; esac
-"""
+PIP = r"mkdir -p .venv/bin && printf '#!/bin/sh\nexit 0\n' > .venv/bin/pip && chmod +x .venv/bin/pip"
+MAKES = f'case "$1" in -m) {PIP};; *) {GOOD};; esac'
+BARE = f"""exec "{sys.executable}" -c 'import sys; sys.modules["ensurepip"] = None; exec(sys.argv[1])' "$2" """
 
 
 @pytest.fixture
@@ -40,9 +40,8 @@ def put(place: Path, **pythons: str) -> None:
 
 
 def run(place: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        name: value for name, value in os.environ.items() if name not in {"PYTHON", "MAKEFLAGS", "MAKELEVEL"}
-    }
+    of_make = {"PYTHON", "MAKEFLAGS", "MAKELEVEL"}
+    environment = {name: value for name, value in os.environ.items() if name not in of_make}
     return subprocess.run(
         command,
         cwd=place,
@@ -80,17 +79,14 @@ def test_none_at_all_is_one_line_with_each_reason(place: Path) -> None:
 
 def test_a_python_without_venv_is_told_apart(place: Path) -> None:
     """Debian's, without its package: the package is named."""
-    put(
-        place,
-        python3=f'exec "{sys.executable}" -c "import sys; sys.modules[\'ensurepip\'] = None; exec(sys.argv[1])" "$2"',
-    )
+    put(place, python3=BARE)
     minor = sys.version_info.minor
     assert f"python3: it has no venv (Debian: apt install python3.{minor}-venv)" in run(place, ".ci/find-python").stderr
 
 
 def test_make_says_which_and_makes_the_environment_with_it(place: Path) -> None:
     """`make setup`: the first that works, or the one that is named; an error of it ends make."""
-    put(place, python3_11=OLD, python3_13=MAKES % GOOD, python3=OLD)
+    put(place, python3_11=OLD, python3_13=MAKES, python3=OLD)
     done = run(place, "make", "setup")
     assert done.returncode == 0, done.stderr
     assert "using python3.13 (" in done.stderr
