@@ -1,8 +1,10 @@
 """deployments/compose.yaml and Dockerfile, as far as they can be judged without a Docker engine."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ def check(*command: str, **variables: str) -> None:
 @pytest.mark.skipif(not has_compose(), reason="no `docker compose` here")
 def test_compose_takes_the_file() -> None:
     """`docker compose config` finds nothing to complain about."""
-    check("docker", "compose", "--file", str(COMPOSE), "config", "--quiet", PREFECT_AUTH="a:b")
+    check("docker", "compose", "--file", str(COMPOSE), "config", "--quiet", PREFECT_AUTH="a:b", POSTGRES_PASSWORD="c")
 
 
 @pytest.mark.skipif(not shutil.which("hadolint"), reason="no `hadolint` here")
@@ -55,6 +57,38 @@ def test_leases_and_database_outlive_their_containers() -> None:
     assert server["environment"]["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith(".filesystem")
     mounted = {volume.split(":")[0] for service in services().values() for volume in service.get("volumes", [])}
     assert mounted == set(yaml.safe_load(COMPOSE.read_text())["volumes"]) == {"database", "prefect", "store"}
+
+
+def test_no_password_has_a_default() -> None:
+    """Compose refuses to start without each of them: whoever forgets one must not get one that everybody knows."""
+    secrets = re.findall(r"\$\{(\w*(?:PASSWORD|AUTH)\w*)([^}]*)\}", COMPOSE.read_text())
+    assert {name for name, _ in secrets} == {"POSTGRES_PASSWORD", "PREFECT_AUTH"}
+    assert [default for _, default in secrets if not default.startswith(":?")] == []
+    written = [line for line in COMPOSE.read_text().splitlines() if re.match(r"\s*\w*(PASSWORD|AUTH)\w*: *[^$ ]", line)]
+    assert written == []
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the image has Python 3.11")
+def test_the_image_holds_what_runs_and_nothing_else() -> None:
+    """Its pins are those of constraints.txt that digitrec requires; no tool of tests, benches or development."""
+    lock = (ROOT / "deployments/requirements.txt").read_text()
+    done = subprocess.run([sys.executable, ROOT / ".ci/lock-runtime"], capture_output=True, text=True, check=True)
+    assert lock == done.stdout
+    names = {line.partition("==")[0].lower() for line in lock.splitlines()}
+    assert {"prefect", "torch", "onnxruntime", "distributed"} <= names
+    assert names.isdisjoint(
+        {"pytest", "hypothesis", "mypy", "ruff", "ray", "duckdb", "polars", "scikit-learn", "scipy"}
+    )
+    installs = [line for line in DOCKERFILE.read_text().splitlines() if "pip install" in line]
+    assert [line for line in installs if "--no-deps" not in line] == []
+    assert "constraints.txt" not in DOCKERFILE.read_text()
+
+
+def test_torch_comes_from_where_its_cpu_builds_are() -> None:
+    """The index is asked for; the build stops without it, instead of taking CUDA along."""
+    text = DOCKERFILE.read_text()
+    assert "${TORCH_INDEX:?" in text
+    assert text.index('--index-url "$TORCH_INDEX"') < text.index("--requirement requirements.txt")
 
 
 def test_what_the_image_copies_is_there() -> None:

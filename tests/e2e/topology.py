@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments" / "prefect.yaml"
 BIN = Path(sys.executable).parent
@@ -55,7 +57,10 @@ class Postgres:
         self.folder = Path(tempfile.mkdtemp(prefix="digitrec-postgres-"))
         if self.user:
             shutil.chown(self.folder, self.user)
-        name = self.user or pwd.getpwuid(os.geteuid()).pw_name
+        try:
+            name = self.user or pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:
+            pytest.skip("PostgreSQL refuses a user without a name")
         self.url = f"postgresql+asyncpg://{name}@127.0.0.1:{self.port}/postgres"
         self.control("initdb", "-o", "--auth=trust --no-sync --encoding=UTF8")
 
