@@ -3,10 +3,10 @@
 Shared by `digitrec` and the flows' scripts, so that both behave alike.
 """
 
+import errno
 import gc
 import json
 import logging
-import os
 import sys
 import time
 import traceback
@@ -26,6 +26,7 @@ from rich.progress import Progress as Bars
 from digitrec.errors import DigitrecError, Interrupted, UsageError, told_by_system
 from digitrec.init import leave_process_one
 from digitrec.private import provide_home
+from digitrec.process import INTERRUPTED, channel_of, ending_in_order, prepare_process, tell_once
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
 from digitrec.shown import printable, printable_lines
@@ -91,14 +92,16 @@ def make_app(name: str, help_text: str, version: str) -> App:
 
 
 def run_app(app: App, tokens: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and end the process with the exit code that its outcome has (digitrec/errors.py)."""
+    """Run a command and end the process with the exit code that its outcome has (digitrec/errors.py).
+
+    Without `tokens` the process is taken to be the command's own.
+    """
     if tokens is None:
         leave_process_one()
-    tokens = list(sys.argv[1:] if tokens is None else tokens)
+        prepare_process()
+        tokens = sys.argv[1:]
+    tokens = list(tokens)
     provide_home()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without → shows \u2192 instead of a bug
     gc.set_threshold(*COLLECT_SELDOM)
     print_anything()
     set_up_logging()
@@ -121,7 +124,8 @@ def outcome(command: Callable[[], object]) -> int:
     An error is told on stderr in one line, with its details below, and kept in `sys.last_value`.
     """
     try:
-        command()
+        with ending_in_order():
+            command()
         return 0
     except (Exception, KeyboardInterrupt) as error:
         sys.last_value = error
@@ -129,7 +133,8 @@ def outcome(command: Callable[[], object]) -> int:
         if told is None:
             say(f"error: a bug in digitrec: {type(error).__name__}: {one_line(error)}; --debug shows the trace")
             return 70
-        say("\n  ".join([f"error: {told}", *told.details]))
+        if not isinstance(told, Interrupted) or tell_once():
+            say("\n  ".join([f"error: {told}", *told.details]))
         return told.exit_code
 
 
@@ -138,7 +143,7 @@ def as_digitrec_error(error: BaseException) -> DigitrecError | None:
     if isinstance(error, DigitrecError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return Interrupted("interrupted; nothing half-done is visible, the same command goes on")
+        return Interrupted(INTERRUPTED)
     if isinstance(error, CycloptsError):
         return UsageError(refusal(error))
     if isinstance(error, OSError) and error.errno:
@@ -169,14 +174,16 @@ def say(line: str) -> None:
 
 
 def answer(context: Context, report: Report) -> None:
-    """Print what a command found: lines for a person, or one JSON object for a script."""
+    """Print what a command found: lines for a person, or one JSON object for a script.
+
+    What was done is done whether or not the answer arrives; that it did not is a note on stderr.
+    """
     lines = [json.dumps(asdict(report), sort_keys=True, default=str)] if context.json else report.lines()
-    try:
-        sys.stdout.writelines(f"{printable(line)}\n" for line in lines)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout.writelines(f"{printable(line)}\n" for line in lines)
+    sys.stdout.flush()
+    channel = channel_of(sys.stdout)
+    if channel and channel.lost and channel.lost.errno != errno.EPIPE:  # who closes a pipe has seen enough
+        say(f"note: the answer could not be written to standard output ({channel.lost.strerror}); what was done stands")
 
 
 class PrintableFormatter(logging.Formatter):

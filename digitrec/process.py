@@ -1,0 +1,155 @@
+"""The process of a command: how it ends on a signal, and what becomes of its output.
+
+Light on imports: a script takes this first, so that what follows, imports included, is covered.
+"""
+
+import errno
+import io
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, TextIO
+
+INTERRUPTED = "interrupted; nothing half-done is visible, the same command goes on"
+INTERRUPTED_CODE = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE_S = 2.0
+"""Time to end in order: to tell Prefect, stop workers, release locks. Whatever is left, children end when their pipe to
+this process does, and the next run goes on from what is on the disk."""
+
+_in_order = False
+_told = False
+_numbers: tuple[int, int] | None = None
+
+
+def prepare_process() -> None:
+    """Make signals end this process in time, and its output harmless. To be called once or more by the main thread."""
+    _open_channels()
+    _watch_signals()
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Raise the first signal inside as `KeyboardInterrupt`; outside, a signal ends the process at once."""
+    global _in_order, _told
+    _in_order, _told = True, False
+    try:
+        yield
+    finally:
+        _in_order = False
+
+
+def tell_once() -> bool:
+    """Whether nobody has said yet that the command was interrupted."""
+    global _told
+    before, _told = _told, True
+    return not before
+
+
+def _watch_signals() -> None:
+    """Handle each of `SIGNALS`, but leave ignored what the caller of this process ignores, as nohup does."""
+    global _numbers
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    if _numbers is None:
+        _numbers = os.pipe()
+        os.set_blocking(_numbers[1], False)
+        threading.Thread(target=_count_down, args=(_numbers[0],), name="signals", daemon=True).start()
+    signal.set_wakeup_fd(_numbers[1], warn_on_full_buffer=False)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Handle the first signal in order, if there is an order, and any other by leaving."""
+    global _in_order
+    if not _in_order:
+        _leave()
+    _in_order = False
+    raise KeyboardInterrupt
+
+
+def _count_down(numbers: int) -> None:
+    """End the process some time after its first signal: a library may hold the main thread or swallow the exception."""
+    while not set(os.read(numbers, 64)) & set(SIGNALS):
+        pass
+    time.sleep(GRACE_S)
+    _leave()
+
+
+def _leave() -> None:
+    """End without a word of any library, and without waiting for threads."""
+    if tell_once():
+        with suppress(OSError):
+            os.write(2, f"error: {INTERRUPTED}\n".encode())
+    os._exit(INTERRUPTED_CODE)
+
+
+class Channel(io.FileIO):
+    """Standard output or error that takes everything: what cannot be written is lost, and `lost` says why.
+
+    A full disk, a reader that is gone, or a closed channel says nothing about what a command has done.
+    """
+
+    lost: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Return how many bytes were taken: all of them if none can be written any more."""
+        try:
+            while self.lost is None:
+                if (written := super().write(data)) is not None:
+                    return written
+                select.select([], [self], [])  # a pipe that somebody made non-blocking, and that is full
+        except OSError as error:
+            self.lost = error
+        return len(data)
+
+
+def channel_of(stream: TextIO | None) -> Channel | None:
+    """The channel below a text stream, if it is one that `prepare_process` has opened."""
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return raw if isinstance(raw, Channel) else None
+
+
+def _open_channels() -> None:
+    """Open what is closed of standard input, output and error, and make the last two `Channel`s.
+
+    If they stayed closed, the next file to be opened would get the number of one, and with it whatever is printed.
+    """
+    closed = [number for number in (0, 1, 2) if not _is_open(number)]
+    for number in closed:
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != number:
+            os.dup2(null, number)
+            os.close(null)
+        os.set_inheritable(number, True)
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _open_channel(1, sys.stdout, 1 in closed)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _open_channel(2, sys.stderr, 2 in closed)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _open_channel(number: int, before: TextIO | None, was_closed: bool) -> TextIO:
+    """A stream of this number that encodes as the one before it did."""
+    raw = Channel(number, "wb", closefd=False)
+    if was_closed:
+        raw.lost = OSError(errno.EBADF, "it is closed")
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=getattr(before, "encoding", None) or "utf-8",
+        errors=getattr(before, "errors", None) or "backslashreplace",
+        line_buffering=number == 2 or raw.isatty(),
+    )
