@@ -22,6 +22,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 2.0
 """Time to end in order: to tell Prefect, stop workers, release locks. Whatever is left, children end when their pipe to
 this process does, and the next run goes on from what is on the disk."""
+AGAIN_S = 0.02
 
 _in_order = False
 _told = False
@@ -63,6 +64,7 @@ def _watch_signals() -> None:
         os.set_blocking(_numbers[1], False)
         threading.Thread(target=_count_down, args=(_numbers[0],), name="signals", daemon=True).start()
     signal.set_wakeup_fd(_numbers[1], warn_on_full_buffer=False)
+    sys.unraisablehook = _raise_again
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -72,6 +74,20 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
         _leave()
     _in_order = False
     raise KeyboardInterrupt
+
+
+def _raise_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Repeat an interrupt that hit where nothing can be raised, as in a callback of a C library or in `__del__`."""
+    global _in_order
+    if issubclass(lost.exc_type, Exception):
+        sys.__unraisablehook__(lost)
+        return
+    _in_order = True
+    for number in SIGNALS:
+        if signal.getsignal(number) is _interrupt:
+            # A moment later: what is called here cannot raise either.
+            threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number)).start()
+            return
 
 
 def _count_down(numbers: int) -> None:

@@ -1,0 +1,146 @@
+"""A command's process: it ends in time on a signal, and what becomes of its output says nothing about its outcome."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from digitrec.store.catalog import published
+from digitrec.store.layout import Store
+
+PRELUDE = """
+import os, signal, sys, time
+from digitrec.process import prepare_process
+from digitrec.terminal import outcome
+prepare_process()
+"""
+LOST_IN_A_FINALIZER = """
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            time.sleep(0.0001)
+def command():
+    Last()
+    time.sleep(60)
+sys.exit(outcome(command))
+"""
+SWALLOWED = """
+def command():
+    while True:
+        try:
+            os.write(1, b"ready\\n")
+            time.sleep(60)
+        except BaseException:
+            pass
+sys.exit(outcome(command))
+"""
+IN_ORDER = """
+def command():
+    try:
+        os.write(1, b"ready\\n")
+        time.sleep(60)
+    finally:
+        print("tidied up", flush=True)
+sys.exit(outcome(command))
+"""
+BEFORE_THE_COMMAND = """
+os.write(1, b"ready\\n")
+time.sleep(60)
+"""
+REDIRECTIONS = [
+    ">&-",
+    ">/dev/full",
+    "| true",
+    "2>&-",
+    "2>/dev/full",
+    ">&- 2>&-",
+    ">/dev/full 2>/dev/full",
+    "<&- >&- 2>&-",
+]
+
+
+def run(program: str, *signals: signal.Signals) -> tuple[int, str, str]:
+    """Run a program, send it the signals once it is ready; exit code, stdout, stderr."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout
+    if signals:
+        process.stdout.readline()
+    for number in signals:
+        process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    return process.returncode, stdout, stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_ends_a_command_in_order(number: signal.Signals) -> None:
+    """What a command does at its end is done; exit 130, one line."""
+    code, stdout, stderr = run(IN_ORDER, number)
+    assert (code, stdout) == (130, "tidied up\n")
+    assert stderr == "error: interrupted; nothing half-done is visible, the same command goes on\n"
+
+
+@pytest.mark.parametrize("program", [SWALLOWED, BEFORE_THE_COMMAND], ids=["swallowed", "before the command"])
+def test_a_signal_ends_whatever_is_done(program: str) -> None:
+    """A library that catches everything, or imports that have not come to an end: exit 130, one line, no trace."""
+    code, _, stderr = run(program, signal.SIGINT)
+    assert (code, stderr.count("\n")) == (130, 1)
+    assert stderr.startswith("error: interrupted")
+
+
+def test_an_interrupt_that_hits_a_finalizer_is_not_lost() -> None:
+    """Where nothing can be raised Python would print a trace and go on; it is raised a moment later instead."""
+    code, _, stderr = run(LOST_IN_A_FINALIZER)
+    assert (code, stderr.count("\n")) == (130, 1)
+
+
+def test_under_nohup_a_hang_up_is_ignored() -> None:
+    """A signal that the caller ignores stays ignored."""
+    program = "signal.signal(signal.SIGHUP, signal.SIG_IGN)\nprepare_process()\nos.kill(os.getpid(), signal.SIGHUP)"
+    assert run(program) == (0, "", "")
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    path = tmp_path / "digits.csv"
+    path.write_text("label," + ",".join(f"pixel{n}" for n in range(784)) + "\n" + "7," + ",".join(["9"] * 784) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("redirection", REDIRECTIONS)
+def test_what_was_published_is_published(redirection: str, csv: Path, tmp_path: Path) -> None:
+    """Closed, full or broken standard channels: exit 0, the dataset is there, and nobody speaks of a bug."""
+    command = Path(sys.executable).with_name("digitrec")
+    shell = f"set -o pipefail; '{command}' --store store ingest '{csv}' {redirection}"
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "bug" not in done.stderr + done.stdout
+    assert len(published(Store.at(tmp_path / "store"), "dataset")) == 1
+    if redirection in (">&-", ">/dev/full"):
+        assert "could not be written to standard output" in done.stderr
+
+
+def test_a_failure_keeps_its_code_without_channels(tmp_path: Path) -> None:
+    """With nowhere to say it, bad data is still 65."""
+    (tmp_path / "bad.csv").write_text("nonsense\n")
+    command = Path(sys.executable).with_name("digitrec")
+    shell = f"'{command}' --store store ingest bad.csv >&- 2>/dev/full"
+    assert subprocess.run(["bash", "-c", shell], cwd=tmp_path, timeout=120).returncode == 65
+
+
+def test_no_file_gets_the_number_of_a_closed_channel() -> None:
+    """Numbers 0 to 2 are taken before anything is opened."""
+    program = "import os\nfrom digitrec.process import prepare_process\nprepare_process()\n" + (
+        "raise SystemExit(0 if os.open('/', os.O_RDONLY) > 2 else 'taken')"
+    )
+    shell = f"'{sys.executable}' -c \"{program}\" <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", shell], env=dict(os.environ), timeout=60).returncode == 0
