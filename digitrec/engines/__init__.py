@@ -1,9 +1,14 @@
 """A network as a function of a batch, in fp32, bf16 or int8: made at sealing, run at scoring, known to both stages."""
 
+import os
 from collections.abc import Callable
 from typing import Final, Literal
 
 import numpy as np
+
+# onnxruntime looks at this when it is imported, which only happens below this package, in workers too. Otherwise it writes
+# a device id into the home folder and reports its use to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Arithmetic = Literal["fp32", "bf16", "int8"]
 """What a network is computed in."""

@@ -1,4 +1,8 @@
-"""The Dask cluster: our own on the loopback, threads or processes by the size of the job, or yours by address."""
+"""The Dask cluster: our own on this machine, threads or processes by the size of the job, or yours by address.
+
+Whoever can speak to a scheduler can run code as its user, and the loopback is open to every user of the machine. So our
+own processes speak TLS with a key that exists in their memory alone, and our own threads use no socket.
+"""
 
 import gc
 import importlib.metadata
@@ -16,6 +20,7 @@ from typing import Any, TypeVar
 
 import dask
 from distributed import Client, LocalCluster, Security
+from distributed.comm import inproc
 
 from digitrec.addresses import parse_dask
 from digitrec.errors import Misconfigured, Unavailable
@@ -46,9 +51,14 @@ LOCAL_CONFIG = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.tick.interval": "1s",
     "distributed.worker.memory.monitor-interval": "500ms",
+    # Over HTTP anybody on the machine could read the names of what is computed, and follow the workers' stacks.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
     # Dask would also set MALLOC_TRIM_THRESHOLD_: every batch's memory went back to the system, a fifth more CPU time.
     "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
 }
+SILENT_HTTP: dict[str, Any] = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
+"""Without an address the HTTP servers, which have nothing to tell, would listen on every interface or on port 8787."""
 T = TypeVar("T")
 
 
@@ -98,7 +108,10 @@ def start_local(**options: Any) -> LocalCluster:
 
 @contextmanager
 def own_processes(workers: int) -> Iterator[Cluster]:
-    """Worker processes on 127.0.0.1, each with its share of the memory that the driver leaves."""
+    """Worker processes on 127.0.0.1, each with its share of the memory that the driver leaves.
+
+    A throw-away key and certificate keep other users of the machine out: 0.1 s, and 0.2 s for the first connections.
+    """
     share = max(WORKER_BYTES, (memory_bytes() - DRIVER_BYTES) // workers)
     with (
         dask.config.set(LOCAL_CONFIG),
@@ -110,14 +123,15 @@ def own_processes(workers: int) -> Iterator[Cluster]:
                 memory_limit=share,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
+                security=Security.temporary(),
+                **SILENT_HTTP,
                 preload=["digitrec.scoring.worker"],
             )
         ) as local,
         closing_client(Client(local, set_as_default=False)) as client,
     ):
         client.forward_logging("digitrec")
-        LOG.info("local cluster: %d worker processes, dashboard %s", workers, local.dashboard_link)
+        LOG.info("local cluster: %d worker processes", workers)
         yield Cluster(client, local.scheduler_address, workers, count_memory_losses(client, kernel=True))
 
 
@@ -168,16 +182,22 @@ def slots_for(cores: int, partitions: int) -> int:
 def own_threads(cores: int, partitions: int) -> Iterator[Cluster]:
     """One worker inside this process, with as many threads: nothing to start, torch is imported once."""
     threads = slots_for(cores, partitions)
-    local = start_local(
-        n_workers=1,
-        threads_per_worker=threads,
-        processes=False,
-        # Without addresses of their own, both would listen on every interface, dashboard or not.
-        dashboard_address="127.0.0.1:0",
-        worker_dashboard_address="127.0.0.1:0",
-        memory_limit=0,
-    )
-    with closing(local), closing_client(Client(local, set_as_default=False)) as client:
+    # Dask would name such a cluster after the interface that leads to 8.8.8.8, and warn where none does.
+    inproc.global_manager._ip = "127.0.0.1"
+    with (
+        dask.config.set(LOCAL_CONFIG),
+        closing(
+            start_local(
+                n_workers=1,
+                threads_per_worker=threads,
+                processes=False,
+                worker_dashboard_address="127.0.0.1:0",
+                **SILENT_HTTP,
+                memory_limit=0,
+            )
+        ) as local,
+        closing_client(Client(local, set_as_default=False)) as client,
+    ):
         yield Cluster(client, local.scheduler_address, threads)
 
 

@@ -2,9 +2,13 @@
 
 import logging
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -117,12 +121,63 @@ def test_jobs_of_seconds_run_in_threads_of_this_process(store: Store) -> None:
             assert cluster.slots == sum(cluster.client.nthreads().values()) == slots
 
 
-def test_everything_listens_on_the_loopback_only(store: Store) -> None:
-    """Scheduler, workers and dashboard of our own cluster cannot be reached from elsewhere."""
-    with connect(settings_for(store), rows=10**9, partitions=1) as cluster:
-        assert cluster.address.startswith("tcp://127.0.0.1:")
-        assert cluster.client.dashboard_link.startswith("http://127.0.0.1:")
-        assert all(worker.startswith("tcp://127.0.0.1:") for worker in cluster.client.nthreads())
+def listening(pids: Iterable[int]) -> list[tuple[str, int]]:
+    """Host and port of each TCP socket on which these processes listen."""
+    found = [entry for pid in pids for entry in psutil.Process(pid).net_connections("tcp")]
+    return [entry.laddr for entry in found if entry.status == psutil.CONN_LISTEN]
+
+
+@pytest.mark.parametrize("rows", [1000, 10**9], ids=["threads", "processes"])
+def test_other_users_of_the_machine_are_kept_out(store: Store, rows: int) -> None:
+    """The loopback is open to all of them: a client without the run's own key is refused at every port, and over HTTP
+    nothing is told."""
+    before = set(listening([os.getpid()]))
+    with connect(settings_for(store), rows=rows, partitions=1) as cluster:
+        pids = {os.getpid(), *cluster.client.run(os.getpid).values()}
+        ports = set(listening(pids)) - before
+        assert {host for host, _ in ports} <= {"127.0.0.1"}
+        for _, port in ports:
+            assert greeting(port) == b""
+            with pytest.raises(OSError):  # noqa: PT011  # of TLS, for want of a certificate, or because it is none
+                greet_without_certificate(port)
+            for path in ("/info/main/workers.html", "/json/counts.json", "/metrics", "/status"):
+                with pytest.raises(OSError):  # noqa: PT011  # HTTP's 404, or no HTTP at all
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=0.5)
+
+
+def greeting(port: int) -> bytes:
+    """What is said there to whoever connects: an open Dask server begins the conversation."""
+    with socket.create_connection(("127.0.0.1", port), timeout=0.5) as plain:
+        try:
+            return plain.recv(1)
+        except TimeoutError:
+            return b""
+
+
+def greet_without_certificate(port: int) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), timeout=1) as plain, context.wrap_socket(plain) as secret:
+        secret.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        secret.recv(1)
+
+
+def test_a_cluster_asks_for_no_public_address(ready: Store) -> None:
+    """Dask would look which interface leads to 8.8.8.8, and warn on a machine without a network."""
+    script = """if True:
+        import socket, sys, warnings
+        warnings.simplefilter("error")
+        def refuse(event, arguments):
+            if event == "socket.connect" and not str(arguments[1][0]).startswith("127."):
+                raise SystemExit(str(arguments))
+        sys.addaudithook(refuse)
+        from digitrec.scoring.cluster import connect
+        from digitrec.settings import load_settings
+        with connect(load_settings(), rows=1, partitions=1) as cluster:
+            print(cluster.client.submit(int, 1).result())
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
 def test_workers_that_do_not_end_in_time_are_killed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
