@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from digitrec.caches import gather_caches
 from digitrec.contract import PIXELS, SIDE
 from digitrec.scoring.counts import below
 from digitrec.store.layout import Store, dataset_folder
@@ -53,6 +54,7 @@ def mosaic(images: np.ndarray) -> np.ndarray:
 
 
 def png(picture: np.ndarray) -> bytes:
+    gather_caches()
     from matplotlib.image import imsave
 
     sink = io.BytesIO()

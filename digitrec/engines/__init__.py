@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-# onnxruntime looks at this when it is imported, which only happens below this package, in workers too. Otherwise it writes
-# a device id into the home folder and reports its use to its makers.
+# onnxruntime looks at this when it is imported, which is done below this package, in workers too. Without it,
+# it writes a device id into the home folder and reports its use to its makers.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Arithmetic = Literal["fp32", "bf16", "int8"]

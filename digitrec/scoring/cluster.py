@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -114,7 +115,7 @@ def own_processes(workers: int) -> Iterator[Cluster]:
     """
     share = max(WORKER_BYTES, (memory_bytes() - DRIVER_BYTES) // workers)
     with (
-        dask.config.set(LOCAL_CONFIG),
+        local_config(),
         script_hidden(),
         closing(
             start_local(
@@ -133,6 +134,17 @@ def own_processes(workers: int) -> Iterator[Cluster]:
         client.forward_logging("digitrec")
         LOG.info("local cluster: %d worker processes", workers)
         yield Cluster(client, local.scheduler_address, workers, count_memory_losses(client, kernel=True))
+
+
+@contextmanager
+def local_config() -> Iterator[None]:
+    """Settings of our own clusters, and a folder for what workers write when memory runs short, gone afterwards."""
+    base = dask.config.get("temporary-directory", None)
+    with (
+        tempfile.TemporaryDirectory(prefix="digitrec-", dir=base, ignore_cleanup_errors=True) as folder,
+        dask.config.set({**LOCAL_CONFIG, "temporary-directory": folder}),
+    ):
+        yield
 
 
 @contextmanager
@@ -185,7 +197,7 @@ def own_threads(cores: int, partitions: int) -> Iterator[Cluster]:
     # Dask would name such a cluster after the interface that leads to 8.8.8.8, and warn where none does.
     inproc.global_manager._ip = "127.0.0.1"
     with (
-        dask.config.set(LOCAL_CONFIG),
+        local_config(),
         closing(
             start_local(
                 n_workers=1,
