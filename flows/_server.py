@@ -5,6 +5,7 @@ such a server by itself, but one that outlives a killed script, and it waits for
 """
 
 import atexit
+import errno
 import json
 import logging
 import os
@@ -28,7 +29,7 @@ from prefect.exceptions import PrefectException
 from prefect.settings import get_current_settings, temporary_settings
 
 from digitrec.addresses import check_api_url
-from digitrec.errors import DigitrecError, Misconfigured, StorageFailed, Unavailable, storage_errors
+from digitrec.errors import DigitrecError, Misconfigured, StorageFailed, Unavailable, explain
 from digitrec.foreign import mask_user
 from digitrec.orchestration import explain_unreachable
 
@@ -41,8 +42,6 @@ DEFAULTS = {
     # Heartbeats tell a server which of its workers' runs are dead. A person sees that; each run would end 1 s later.
     "flows.heartbeat_frequency": None,
 }
-ANSWER_S = 10.0
-"""Time for a configured server to say its version."""
 STOP_S = 5.0
 """Time for our own to write down what it was told last."""
 ERRORS: dict[int, type[DigitrecError]] = {69: Unavailable, 74: StorageFailed, 78: Misconfigured}
@@ -138,9 +137,14 @@ class OwnServer:
 
     def _open_log(self) -> int:
         """The file in which the server's traces end up, anew for each server."""
-        with storage_errors("write", self._log_path):
+        try:
             self.home.mkdir(parents=True, exist_ok=True)
             return os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise StorageFailed(explain(error, "write")) from error
+            why = f"cannot be used ({error.strerror}): set PREFECT_HOME"
+            raise Misconfigured(f"Prefect's home {self.home} {why}") from error
 
     def wait(self) -> None:
         """Return when the server is ready. Raises a `DigitrecError` as soon as it has failed."""
