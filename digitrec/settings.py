@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     dask_tls_key: str | None = Field(None, description="PEM file of this client's key")
     threads: int = Field(default_factory=cores, ge=1, description="cores to use")
     notify: str | None = Field(None, description="Prefect notification block told of failed runs, as type/name")
+    share_rows: bool = Field(False, description="let rows and images leave the store: to Prefect and notifications")
 
     @field_validator("dask")
     @classmethod

@@ -10,6 +10,7 @@ from _stage import TABLE_ROWS, only_for_show
 from pydantic import Field
 
 from digitrec.options import Options
+from digitrec.settings import load_settings
 from digitrec.shown import in_markdown
 from digitrec.store.catalog import dataset
 from digitrec.store.layout import Store
@@ -152,7 +153,9 @@ def table(lines: Sequence[Line]) -> str:
 
 
 def picture_of(store: Store, lines: Sequence[Line]) -> bytes | None:
-    """The digits in doubt, as a PNG; None if there are none."""
+    """The digits in doubt, as a PNG; None if there are none, or if images are not to leave the store."""
+    if not load_settings().share_rows:
+        return None
     from digitrec.gallery import unsure_digits
 
     unsure = [line.scored for line in lines if line.scored.unsure]

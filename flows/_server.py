@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 
 from _proxies import keep_off_loopback
+from _stage import rows_given_back
 from httpx import HTTPError, InvalidURL
 from prefect.client.orchestration import get_client
 from prefect.context import refresh_global_settings_context
@@ -42,6 +43,8 @@ DEFAULTS = {
     # Heartbeats tell a server which of its workers' runs are dead. A person sees that; each run would end 1 s later.
     "flows.heartbeat_frequency": None,
 }
+ANSWER_S = 10.0
+"""Time for a configured server to answer."""
 STOP_S = 5.0
 """Time for our own to write down what it was told last."""
 ERRORS: dict[int, type[DigitrecError]] = {69: Unavailable, 74: StorageFailed, 78: Misconfigured}
@@ -68,7 +71,7 @@ def server_at_hand(library: str) -> Iterator[None]:
         raise Misconfigured(
             "no Prefect server: set PREFECT_API_URL to one, or PREFECT_SERVER_EPHEMERAL_ENABLED=true to start one"
         )
-    with temporary_settings(set_defaults=DEFAULTS):
+    with temporary_settings(set_defaults=DEFAULTS), rows_given_back():
         yield
 
 

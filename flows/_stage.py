@@ -33,7 +33,7 @@ from prefect.states import Failed
 from digitrec.errors import DigitrecError, Misconfigured
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
-from digitrec.shown import fenced, printable
+from digitrec.shown import fenced, printable, printable_lines
 from digitrec.terminal import PrintableFormatter, as_digitrec_error, progress_shown
 
 P = ParamSpec("P")
@@ -69,9 +69,30 @@ def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
             known = as_digitrec_error(error)
             if known is None:
                 raise
-            return Failed(message=printable(str(known)), data=known)
+            withhold_rows(known)
+            return Failed(message=printable_lines("\n".join([str(known), *known.details])), data=known)
 
     return told
+
+
+_withheld: tuple[str, ...] = ()
+
+
+def withhold_rows(error: DigitrecError) -> None:
+    """Take the rows out of an error before Prefect logs, keeps or sends it, unless they may be shared."""
+    global _withheld
+    if error.details and not load_settings().share_rows:
+        _withheld, error.details = error.details, ()
+
+
+@contextmanager
+def rows_given_back() -> Iterator[None]:
+    """Put the rows that were taken out of an error into it again, for the terminal of whoever runs a script."""
+    try:
+        yield
+    except DigitrecError as error:
+        error.details = error.details or _withheld
+        raise
 
 
 def without_trace(record: logging.LogRecord) -> bool:
@@ -91,6 +112,14 @@ def stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function that runs a stage a Prefect task. Digests decide what is already done, so nothing is cached."""
 
     def made(function: Callable[P, R]) -> Task[P, R]:
+        @wraps(function)
+        def withholding(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except DigitrecError as error:
+                withhold_rows(error)
+                raise
+
         return task(
             name=name,
             task_run_name=name,
@@ -98,7 +127,7 @@ def stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
             retry_delay_seconds=RETRY_DELAYS_S,
             retry_condition_fn=may_pass,
             cache_policy=NO_CACHE,
-        )(function)
+        )(withholding)
 
     return made
 

@@ -37,9 +37,11 @@ def summary_of(client: SyncPrefectClient, state: Any) -> str:
 
 
 def test_a_night_beyond_its_soft_limits_is_complete_and_called_degraded(
-    flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path
+    flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Images of noise are all published; the run is Completed, named Degraded, with a warning and a picture."""
+    """Images of noise are all published; the run is Completed, named Degraded, with a warning and, where images may
+    leave the store, a picture."""
+    monkeypatch.setenv("DIGITREC_SHARE_ROWS", "1")
     write_csv(tmp_path / "noise.csv", KAGGLE_PIXELS, noise(30))
     limits = {"soft_unsure": 0.01}
     state = flows["score"]([str(tmp_path / "noise.csv")], ScoreOptions(), ready.url, limits=limits, return_state=True)
@@ -61,6 +63,7 @@ def test_a_night_within_its_limits_is_completed(
     assert state.name == "Completed"
     shown = artifacts_of(client, state.state_details.flow_run_id)
     assert "score-degraded" not in shown
+    assert "data:image" not in summary_of(client, state)
     [row] = json.loads(str(shown["score-table"].data))
     assert (row["rows"], row["rejects"]) == (20, 0)
 
