@@ -2,7 +2,7 @@
 
     python bench/pretrained.py STORE VERSION
 
-Leaves checkpoints out, names the version pretrained-<8 hex of its request>, and writes a manifest of what is left. How
+Leaves checkpoints out, names the version pretrained-<16 hex of its request>, and writes a manifest of what is left. How
 the version that is there now was made stands on its card.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from machine import say
 
 from digitrec.store import catalog
-from digitrec.store.layout import MANIFEST, Store, model_folder
+from digitrec.store.layout import MANIFEST, Store, model_folder, name_from
 from digitrec.store.manifest import Manifest, canonical, describe, read_checked
 from digitrec.store.pretrained import BUNDLE, PACKED
 from digitrec.training.card import markdown
@@ -30,7 +30,7 @@ PACKED_FROM = 1_000_000
 def bundle(store: Store, version: str, target: Path) -> Manifest:
     """Write the bundle of a sealed version, every byte of which is checked."""
     sealed = catalog.model(store, version)
-    name = f"pretrained-{sealed.request[:8]}"
+    name = name_from("pretrained", sealed.request)
     source, folder = model_folder(version), model_folder(name)
     shutil.rmtree(target, ignore_errors=True)
     made = Store.at(target.parent)  # so that a path below the target can be described

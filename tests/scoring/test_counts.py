@@ -7,25 +7,23 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from digitrec.options import ScoreOptions
-from digitrec.scoring.counts import BINS, EDGES, Counts, below
+from digitrec.scoring.counts import BINS, Counts, below
 
-AT_EDGES = st.sampled_from([*range(BINS + 1)]).map(lambda place: float(EDGES[place]))
-NEXT_TO_EDGES = AT_EDGES.flatmap(
-    lambda edge: st.sampled_from([float(np.nextafter(np.float32(edge), np.float32(side))) for side in (0, 1)])
-)
-CONFIDENCES = st.lists(st.one_of(st.floats(0, 1, width=32), AT_EDGES, NEXT_TO_EDGES), max_size=60)
+THRESHOLDS = [float(f"{place / BINS:.3f}") for place in range(BINS + 1)]
 
 
-@given(CONFIDENCES, st.integers(0, BINS))
-def test_any_threshold_of_three_decimals_is_exact(confidences: list[float], place: int) -> None:
-    """As comparing the float32 values themselves counts them, also on an edge and one step beside it."""
-    confidence = np.array(confidences, np.float32)
-    threshold = float(f"{place / BINS:.3f}")
+def test_any_threshold_of_three_decimals_is_exact() -> None:
+    """As comparing the float32 values themselves counts them: at each threshold, one step beside it, and in between."""
+    edges = np.array(THRESHOLDS, np.float32)
+    beside = [np.nextafter(edges, np.float32(side)) for side in (0, 1)]
+    confidence = np.concatenate([edges, *beside, np.random.default_rng(0).random(1000, np.float32)])
     counts = Counts.of(np.zeros(len(confidence), np.uint8), confidence)
-    expected = int((confidence < np.float32(threshold)).sum())
-    assert counts.below(threshold) == expected
-    assert below(counts.facts(), threshold) == expected
-    assert sum(counts.facts()["confidences"].values()) == len(confidence)
+    facts = counts.facts()
+    assert sum(facts["confidences"].values()) == len(confidence)
+    for threshold in THRESHOLDS:
+        expected = int((confidence < np.float32(threshold)).sum())
+        assert (threshold, counts.below(threshold)) == (threshold, expected)
+        assert below(facts, threshold) == expected
 
 
 def test_counts_add_up() -> None:
