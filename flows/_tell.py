@@ -1,16 +1,17 @@
-"""Telling others: a notification when a run fails or crashes, events when something was published or promoted."""
+"""Telling others: a notification when a run fails, crashes or is cancelled, events when something was published."""
 
+from contextlib import suppress
 from typing import Any
 
+from httpx import HTTPError
 from prefect import Flow
-from prefect.blocks.abstract import NotificationBlock
-from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
+from prefect.exceptions import PrefectException
 
-from digitrec.errors import Misconfigured
-from digitrec.settings import load_settings
 from digitrec.shown import printable
+from digitrec_prefect.telling import tell
 
 MESSAGE_MAX = 2000
 """Of a notification: chat services refuse or cut what is longer."""
@@ -18,14 +19,14 @@ MESSAGE_MAX = 2000
 
 def notify(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """A hook: hand a run's bad end to the notification block named by `DIGITREC_NOTIFY`, if one is."""
-    name = load_settings().notify
-    if name:
-        block = Block.load(name)
-        if not isinstance(block, NotificationBlock):
-            raise Misconfigured(f"DIGITREC_NOTIFY is {name}: expected a notification block, as type/name")
-        # Without a running event loop, which hooks have not, this sends and returns nothing to wait for.
-        told = printable(f"{flow_run.name}: {state.message or state.name}", MESSAGE_MAX)
-        block.notify(told, f"digitrec: {state.name}")  # type: ignore[unused-coroutine]
+    tell(f"digitrec: {state.name}", printable(f"{name_of(flow_run)}: {state.message or state.name}", MESSAGE_MAX))
+
+
+def name_of(flow_run: FlowRun) -> str:
+    """The name that the run has now: a worker whose run was killed only knows the one that it had at first."""
+    with suppress(HTTPError, PrefectException), get_client(sync_client=True) as client:
+        return client.read_flow_run(flow_run.id).name
+    return flow_run.name
 
 
 def promoted(store: str, version: str, why: str) -> None:

@@ -32,7 +32,13 @@ def run_name() -> str:
     return printable(f"ingest {abridged(sources)}" + (f" as {options.dataset}" if options.dataset else ""))
 
 
-@flow(name="ingest", flow_run_name=run_name, on_failure=[_tell.notify], on_crashed=[_tell.notify])
+@flow(
+    name="ingest",
+    flow_run_name=run_name,
+    on_failure=[_tell.notify],
+    on_crashed=[_tell.notify],
+    on_cancellation=[_tell.notify],
+)
 @in_one_line
 def ingest(sources: list[str], options: IngestOptions = IngestOptions(), store: str | None = None) -> "IngestReport":
     """Check CSV files row by row and seal what is good as a dataset.

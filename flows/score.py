@@ -46,7 +46,13 @@ def run_name() -> str:
     return printable(f"score {what} with {options.model or 'the champion'}")
 
 
-@flow(name="score", flow_run_name=run_name, on_failure=[_tell.notify], on_crashed=[_tell.notify])
+@flow(
+    name="score",
+    flow_run_name=run_name,
+    on_failure=[_tell.notify],
+    on_crashed=[_tell.notify],
+    on_cancellation=[_tell.notify],
+)
 @in_one_line
 def score(
     sources: list[str] = [],  # noqa: B006  # Prefect's form needs the default; nobody changes it

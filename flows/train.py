@@ -30,7 +30,13 @@ def run_name() -> str:
     return printable(f"train {options.preset} on {abridged(options.dataset) or 'the newest labelled dataset'}")
 
 
-@flow(name="train", flow_run_name=run_name, on_failure=[_tell.notify], on_crashed=[_tell.notify])
+@flow(
+    name="train",
+    flow_run_name=run_name,
+    on_failure=[_tell.notify],
+    on_crashed=[_tell.notify],
+    on_cancellation=[_tell.notify],
+)
 @in_one_line
 def train(options: TrainOptions = TrainOptions(), store: str | None = None) -> "TrainReport":
     """Train a perceptron on labelled datasets, seal it, and make it champion if it is better.

@@ -17,4 +17,4 @@ def test_the_nightly_runs_one_at_a_time_outside_the_hours_in_which_clocks_change
 def test_no_path_stands_in_the_deployments() -> None:
     """prefect.yaml works from any checkout: where that lies is read from the worker's environment."""
     [step] = yaml.safe_load(DEPLOYMENTS.read_text())["pull"]
-    assert step == {"prefect.deployments.steps.set_working_directory": {"directory": "{{ $DIGITREC_HOME }}"}}
+    assert step == {"digitrec_prefect.checkout.enter_checkout": {"directory": "{{ $DIGITREC_HOME }}"}}
