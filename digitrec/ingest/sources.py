@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import IO, Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import (
     HTTPDefaultErrorHandler,
@@ -148,7 +149,11 @@ class HttpsRedirects(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
-        check_https(newurl)
+        try:
+            check_https(newurl)
+        except BadData:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -198,6 +203,8 @@ def network_errors(url: str) -> Iterator[None]:
     try:
         yield
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         raise Unavailable(f"cannot fetch {url}: {getattr(error, 'reason', error)}; run it again") from error
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from digitrec.store.layout import Store
-from tests.scoring.making import make_dataset, make_images, make_model
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from digitrec.cli import main; main()")
@@ -68,6 +67,12 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def ready(store: Store) -> Store:
     """A store with a champion in int8 and a dataset to score."""
+    from tests.scoring.making import (  # torch, which most tests here can do without
+        make_dataset,
+        make_images,
+        make_model,
+    )
+
     make_model(store, agreement=1.0)
     make_dataset(store, "night", make_images(40))
     return store
