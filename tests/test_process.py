@@ -112,7 +112,7 @@ def test_under_nohup_a_hang_up_is_ignored() -> None:
 @pytest.fixture
 def csv(tmp_path: Path) -> Path:
     path = tmp_path / "digits.csv"
-    path.write_text("label," + ",".join(f"pixel{n}" for n in range(784)) + "\n" + "7," + ",".join(["9"] * 784) + "\n")
+    path.write_text("label," + ",".join(f"pixel{n}" for n in range(784)) + "\n" + "7," + ",".join(["200"] * 784) + "\n")
     return path
 
 

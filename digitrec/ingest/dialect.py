@@ -7,7 +7,7 @@ depends on rows too (an index column without a name, an empty label column) is i
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -30,10 +30,15 @@ KEY_NAMES = ("id", "imageid", "image_id", "key", "filename")
 UNKNOWN_LABELS = ("", "?", "nan", "na", "n/a", "none", "null")
 """What stands in a label column that knows no labels; of at most four characters, in lower case."""
 
+EXPECTED_PIXELS = f"expected {PIXELS} pixel columns numbered from 0 or 1 (or 1x1 … {SIDE}x{SIDE}), a label or none"
+NAMED = 10
+"""A message spells out so many columns to leave out."""
+
 _NUMBERED = re.compile(r"(.*?)(\d{1,6})")
-_GRID = re.compile(r"(\d{1,2})[x×](\d{1,2})")
+_DECIMAL = re.compile(r"\d+\.0")
+_GRID = re.compile(r"(.*?)(\d{1,2})[x×](\d{1,2})")
 _INDEX = re.compile(r"|index|unnamed: ?\d+(\.\d+)*")
-_BLANKS = " \t\r"
+_BLANKS = " \t"
 _QUOTED = re.compile(rb'"(?:[^"]|"")*+"(?!")')
 _SIZES = {side * side: f"{side}×{side} images" for side in range(4, 129)} | {
     3 * side * side: f"{side}×{side} images in colour" for side in (28, 32)
@@ -148,17 +153,22 @@ class _Roles:
             same = len({self.folded[column] for column in chosen}) == 1
             todo = "rename one of them" if same else f"say which one with --{what} {self.names[chosen[0]]}"
             raise BadData(f"{len(chosen)} columns may be the {what}: {found}; {todo}")
+        if asked is not None and self.named & set(chosen):
+            raise BadData(
+                f"--{what} {printable(asked, 40)}: another option names that column too; it has one part only"
+            )
         self.taken |= dict.fromkeys(usually, IGNORED) | dict.fromkeys(chosen, target)
         if asked is not None:
             self.named |= set(chosen)
 
     def _asked(self, what: str, asked: str) -> list[int]:
         found = [column for column, name in enumerate(self.folded) if name == fold(asked)]
-        if found or asked == "none":
+        if found or fold(asked) == "none":
             return found
-        ends = {"first": 0, "last": max((c for c, name in enumerate(self.folded) if name), default=0)}
-        if what == "label" and asked in ends:
-            return [ends[asked]]
+        if what == "label" and fold(asked) in {"first", "last"}:
+            keys = {fold(self.options.key or ""), *KEY_NAMES}
+            ends = [c for c in self._free() if self.folded[c] not in keys and not _INDEX.fullmatch(self.folded[c])]
+            return ends[:1] if fold(asked) == "first" else ends[-1:]
         others = [name for name in self.names if name and not _numbered(fold(name))]
         raise BadData(
             f"there is no column {printable(asked, 40)!r} for --{what}; columns that are no pixels: "
@@ -167,12 +177,16 @@ class _Roles:
 
     def _pixels(self) -> dict[int, int]:
         """The pixel of each column that is still free, by the number in its name."""
-        grid = {column: place for column in self._free() if (place := _grid_place(self.folded[column]))}
+        places = {column: place for column in self._free() if (place := _grid_place(self.folded[column]))}
+        prefixes = Counter(place[0] for place in places.values())
+        common = prefixes.most_common(1)[0][0] if prefixes else ""
+        grid = {column: place[1:] for column, place in places.items() if place[0] == common}
         if len(grid) > PIXELS // 2:
             first = min(min(place) for place in grid.values())
-            numbers = {column: (row - first) * SIDE + at - first for column, (row, at) in grid.items()}
-            outside = [c for c, (row, at) in grid.items() if not (0 <= row - first < SIDE and 0 <= at - first < SIDE)]
-            return self._checked({c: n for c, n in numbers.items() if c not in outside}, "{row}x{column}", 0)
+            inside = {c: at for c, at in grid.items() if max(at) - first < SIDE}
+            numbers = {column: (row - first) * SIDE + at - first for column, (row, at) in inside.items()}
+            names = [f"{common}{n // SIDE + first}x{n % SIDE + first}" for n in range(PIXELS)]
+            return self._checked(numbers, set(grid), names.__getitem__, 0)
         families = Counter(match[0] for column in self._free() if (match := _numbered(self.folded[column])))
         prefix = families.most_common(1)[0][0] if families else "pixel"
         numbers = {
@@ -180,7 +194,8 @@ class _Roles:
             for column in self._free()
             if (match := _numbered(self.folded[column])) and match[0] == prefix
         }
-        return self._checked(numbers, prefix, self._first_number(prefix, set(numbers.values())))
+        first = self._first_number(prefix, set(numbers.values()))
+        return self._checked(numbers, set(numbers), lambda number: f"{prefix}{number}", first)
 
     def _first_number(self, prefix: str, found: set[int]) -> int:
         """0 or 1, whichever fits better; any number, where an option takes a column out of the same numbered ones."""
@@ -189,38 +204,47 @@ class _Roles:
             return min(found)
         return min((0, 1), key=lambda first: len(set(range(first, first + PIXELS)) - found))
 
-    def _checked(self, numbers: dict[int, int], prefix: str, first: int) -> dict[int, int]:
-        """`numbers` from 0 on. Raises `BadData` unless every pixel is there once, and every column is known."""
+    def _checked(
+        self, numbers: dict[int, int], family: set[int], name_of: Callable[[int], str], first: int
+    ) -> dict[int, int]:
+        """`numbers` from 0 on. `family`: the columns named like pixels. Raises `BadData` unless every pixel is there
+        once, and every column is known."""
         counts = Counter(numbers.values())
         wanted = range(first, first + PIXELS)
-        missing = [number for number in wanted if number not in counts]
+        missing = [name_of(number) for number in wanted if number not in counts]
         strange = [c for c in self._free() if numbers.get(c) not in wanted]
         twice = [c for c, number in numbers.items() if counts[number] > 1 and number in wanted]
         if missing or strange or twice:
-            raise BadData(self._difference(prefix, missing, strange, twice, len(numbers)))
+            raise BadData(self._difference(missing, strange, twice, family))
         return {column: number - first for column, number in numbers.items()}
 
     def _difference(
-        self, prefix: str, missing: Sequence[int], strange: Sequence[int], twice: Sequence[int], pixels: int
+        self, missing: Sequence[str], strange: Sequence[int], twice: Sequence[int], family: set[int]
     ) -> str:
-        if pixels == PIXELS + 1 and len(strange) == 1:
+        surplus = sorted(family & set(strange))
+        if not missing and len(surplus) > 1:
+            names = f"{self.names[surplus[0]]} … {self.names[surplus[-1]]}"
+            return (
+                f"there are {len(family):,} pixel columns, {names} too many{size_hint(len(family))}; {EXPECTED_PIXELS}"
+            )
+        if len(family) == PIXELS + 1 and len(strange) == 1:
             ends = f"{self.names[min(self._free())]} … {self.names[max(self._free())]}"
             return f"{PIXELS + 1} numbered columns, {ends}: one is the label; say --label first or --label last"
-        grid = prefix == "{row}x{column}"
-        named = [f"{n // SIDE + 1}x{n % SIDE + 1}" if grid else f"{prefix}{n}" for n in missing]
         unknown = [self.names[column] for column in strange]
-        found = {"missing": named, "unknown": unknown, "there twice": [self.names[column] for column in twice]}
+        found = {"missing": missing, "unknown": unknown, "there twice": [self.names[column] for column in twice]}
         told = ", ".join(f"{what} {few(some)}" for what, some in found.items() if some)
-        hint = size_hint(pixels) if missing else ""
+        hint = size_hint(len(family)) if missing else ""
         return f"the columns do not fit: {told}{hint}; {self._remedy(missing, unknown)}"
 
-    def _remedy(self, missing: Sequence[int], unknown: Sequence[str]) -> str:
+    def _remedy(self, missing: Sequence[str], unknown: Sequence[str]) -> str:
+        if len(missing) == len(unknown) == 1:
+            return f"is {printable(unknown[0], 40)!r} meant to be {missing[0]!r}? {EXPECTED_PIXELS}"
         if missing or not unknown:
-            return f"expected {PIXELS} pixel columns numbered from 0 or 1 (or 1x1 … {SIDE}x{SIDE}), a label or none"
+            return EXPECTED_PIXELS
         label, key = (difflib.get_close_matches(fold(unknown[0]), names, 1) for names in (LABEL_NAMES, KEY_NAMES))
         name = printable(unknown[0], 40)
         alike = f"is {name!r} the {'label' if label else 'key'}? " if label or key else ""
-        names = ",".join(printable(one, 40) for one in unknown)
+        names = ",".join(printable(one, 40) for one in unknown[:NAMED]) + (",…" if len(unknown) > NAMED else "")
         return f"{alike}--label {name} or --key {name} says what it is, --ignore {names!r} leaves it out"
 
 
@@ -229,14 +253,16 @@ def fold(name: str) -> str:
 
 
 def _numbered(name: str) -> tuple[str, int] | None:
-    """Prefix and number of a name that ends in one."""
-    match = _NUMBERED.fullmatch(name)
+    """Prefix and number of a name that ends in one; pandas writes `5.0` where the names themselves are decimals."""
+    match = _NUMBERED.fullmatch(name.removesuffix(".0") if _DECIMAL.fullmatch(name) else name)
     return (match[1], int(match[2])) if match and not _INDEX.fullmatch(name) else None
 
 
-def _grid_place(name: str) -> tuple[int, int] | None:
+def _grid_place(name: str) -> tuple[str, int, int] | None:
+    """Prefix, row and column of a name such as `1x28`; R, which wants names to begin with a letter, makes `X1x28` of
+    it."""
     match = _GRID.fullmatch(name)
-    return (int(match[1]), int(match[2])) if match else None
+    return (match[1], int(match[2]), int(match[3])) if match else None
 
 
 def size_hint(pixels: int) -> str:
@@ -276,8 +302,9 @@ def unquote(field: bytes) -> str:
     return text
 
 
-def few(names: Iterable[str]) -> str:
-    """At most five names, each cut to 40 characters, for people."""
+def few(names: Iterable[str], total: int | None = None) -> str:
+    """At most five names, each cut to 40 characters, for people; `total`: how many there are, if not all are given."""
     every = list(names)
     shown = " ".join(repr(printable(name, 40)) for name in every[:5])
-    return shown + (f" and {len(every) - 5} more" if len(every) > 5 else "")
+    more = (total or len(every)) - 5
+    return shown + (f" and {more:,} more" if more > 0 else "")

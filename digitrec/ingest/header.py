@@ -39,7 +39,10 @@ HEAD_LINES: Final = JUDGED_ROWS + 50
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
-_SEP_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
+COUNTED = re.compile(r"(\d{1,6})(?:\.0)?", re.ASCII)
+"""A name that is a number, as pandas writes those that nobody gave."""
+_SEP_LINE = re.compile(rb'"?sep=(.)"?\1*', re.IGNORECASE)
+"""As Excel wants it; what saves such a file as a table fills the line up with separators."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class _Line:
 def _read_opening(head: Head, options: ReadOptions) -> Opening:
     _refuse_other_formats(head)
     lines = list(_lines_of(head))
-    place, notes, separator = 0, [], ""
+    place, index, separator = 0, list[str](), ""
     while place < len(lines) and not lines[place].text.strip(b" \t,;"):
         place += 1
     if place < len(lines) and (match := _SEP_LINE.fullmatch(lines[place].text)):
@@ -90,7 +93,7 @@ def _read_opening(head: Head, options: ReadOptions) -> Opening:
     if place == len(lines):
         raise BadData(f"the file is empty; {EXPECTED}")
     first = lines[place].text
-    separator = separator or _guess_separator(first)
+    separator = separator or guess_separator(first)
     if separator not in _SEPARATORS:
         raise BadData(f"its columns are separated by {separator!r}: convert them to commas; {EXPECTED}")
     names = _split_first(first, separator)
@@ -101,6 +104,7 @@ def _read_opening(head: Head, options: ReadOptions) -> Opening:
     elif numbers:
         raise BadData(_no_header_remedy(names))
     else:
+        _refuse_titles(names, lines[place + 1 : place + 2])
         names[0] = names[0].lstrip("# ")  # numpy.savetxt comments its header out
         place += 1
     rows = _first_rows(lines[place:], separator, b"" if options.no_header else first)
@@ -108,12 +112,12 @@ def _read_opening(head: Head, options: ReadOptions) -> Opening:
         names, index = _fit_to_rows(names, rows)
         layout = layout_from_names(names, options)
         layout = replace(layout, targets=_with_blanks(layout, rows[:1]))
-        notes += index
     layout = replace(layout, separator=separator, pixel_max=options.pixel_max)
     layout, unlabelled = _without_empty_label(layout, rows[:1])
     if options.no_header:
         _check_label(layout, rows)
-    notes += [*_layout_notes(layout, options)[len(notes) :], *unlabelled, *_separator_notes(separator, rows)]
+    named = replace(layout, names=layout.names[len(index) :], targets=layout.targets[len(index) :])
+    notes = [*index, *_layout_notes(named, options), *unlabelled, *_separator_notes(separator, rows)]
     offset = lines[place - 1].end if place else len(BOM) * head.data.startswith(BOM)
     return Opening(layout, offset, place, header, tuple(notes))
 
@@ -124,9 +128,10 @@ def _refuse_other_formats(head: Head) -> None:
     if looks := foreign_format(data):
         raise BadData(f"this is {looks}; {EXPECTED}")
     line, newline, _ = data.partition(b"\n")
-    if not newline and b"\r" in line.rstrip(b"\r"):
+    if b"\r" in line.rstrip(b"\r"):
         raise BadData(
-            f"one line of {len(line):,} bytes or more with CR line ends: convert them to LF or CRLF; {EXPECTED}"
+            f"the first line has {len(line):,} bytes{'' if newline else ' or more'} and CR line ends in it: "
+            f"convert them to LF or CRLF; {EXPECTED}"
         )
     if len(line) > LINE_MAX_BYTES:
         raise BadData(f"the first line has more than {LINE_MAX_BYTES:,} bytes; {EXPECTED}, with LF or CRLF line ends")
@@ -142,7 +147,7 @@ def _lines_of(head: Head) -> Iterator[_Line]:
         yield _Line(head.data[start:].rstrip(b"\r"), len(head.data))
 
 
-def _guess_separator(line: bytes) -> str:
+def guess_separator(line: bytes) -> str:
     """Semicolons and tabs, unless there are more commas than decimal points could be; else commas."""
     counts = {sign: line.count(sign.encode()) for sign in ",;\t| "}
     for sign in (";", "\t"):
@@ -168,12 +173,24 @@ def _split_first(line: bytes, separator: str) -> list[str]:
     return [unquote(field) for field in fields]
 
 
+def _refuse_titles(names: Sequence[str], following: Sequence[_Line]) -> None:
+    """Raise `BadData` for a first line that is no row of names: a title above them, or one in quotes as a whole."""
+    if len(names) == 1 and names[0].count(",") >= PIXELS - 1:
+        raise BadData("each line stands in quotes as a whole: the file was quoted twice; take the outer quotes away")
+    below = max((len(split_line(line.text, guess_separator(line.text)) or []) for line in following), default=0)
+    if 2 * len(names) < PIXELS <= below:
+        raise BadData(
+            f"the first line names {len(names)} columns ({few(names[:3])}), and the next has {below}: if it is a "
+            f"title, remove it; {EXPECTED}"
+        )
+
+
 def _are_numbers(names: Sequence[str]) -> bool:
     """True for a line of data: mostly numbers, and not the numbers of the pixels."""
     numbers = sum(bool(_NUMBER.fullmatch(name)) for name in names)
     if 2 * numbers <= len(names):
         return False
-    whole = {int(name) for name in names if name.isascii() and name.isdigit() and len(name) <= 6}
+    whole = {int(match[1]) for name in names if (match := COUNTED.fullmatch(name))}
     return not whole.issuperset(range(1, PIXELS))
 
 
@@ -188,8 +205,9 @@ def _no_header_remedy(names: Sequence[str]) -> str:
         return "there is no header: --no-header with --label first or --label last reads it (one of 785 is the label)"
     if width == PIXELS:
         return "there is no header: --no-header reads it"
-    found = f"{width} columns{size_hint(width)}"
-    return f"there is no header, and the first line has {found}: write a header line before it; {EXPECTED}"
+    if hint := size_hint(width):
+        return f"there is no header, and the first line has {width} columns{hint}; {EXPECTED}"
+    return f"there is no header, and the first line has {width} columns: write a header line before it; {EXPECTED}"
 
 
 def _made_unique(names: Sequence[str]) -> bool:
@@ -238,13 +256,14 @@ def _fit_to_rows(names: list[str], rows: Sequence[list[bytes]]) -> tuple[list[st
 
 
 def _count_up(values: Sequence[str]) -> bool:
-    """True for the names of rows: each another; where they are numbers, each one more than the one before."""
+    """True for the names of rows: each another. Numbers must also go up one by one, or be no pixels: a few rows could
+    have another label or corner each."""
     if len(values) < 2 or len(set(values)) < len(values):
         return False
     if not all(value.isascii() and value.isdigit() for value in values):
         return not any(_NUMBER.fullmatch(value) for value in values)
     numbers = [int(value) for value in values]
-    return all(after - before == 1 for before, after in itertools.pairwise(numbers))
+    return max(numbers) > 255 or all(after - before == 1 for before, after in itertools.pairwise(numbers))
 
 
 def _with_blanks(layout: Layout, first: Sequence[list[bytes]]) -> tuple[int, ...]:

@@ -230,6 +230,8 @@ def _signed(rejects: Sequence[Reject]) -> str:
     found = _share(rejects, lambda reject: reject.reason == "not_a_number" and (reject.value or "").startswith("-"))
     if not found or not all(_is_number(reject.value) for reject in found):
         return ""
+    if column := _one_column(found):
+        return f"negative numbers in column {column!r}; {_IF_LABEL}"
     return (
         "negative numbers: pixels saved as signed bytes (-1 for 255)? add 256 to the negative ones, or scale to 0…255"
     )
@@ -238,7 +240,18 @@ def _signed(rejects: Sequence[Reject]) -> str:
 def _missing(rejects: Sequence[Reject]) -> str:
     blanks = {"", "nan", "na", "null", "none", "inf", "?"}
     found = _share(rejects, lambda reject: reject.reason == "not_a_number" and (reject.value or "").lower() in blanks)
+    if column := _one_column(found):
+        return f"column {column!r} is blank or NaN there; {_IF_LABEL}"
     return "missing values (blank or NaN): write 0 for background, or mend the export" if found else ""
+
+
+def _one_column(rejects: Sequence[Reject]) -> str | None:
+    """The column that all of them lie in, if there are several."""
+    columns = {reject.column for reject in rejects}
+    return columns.pop() if len(columns) == 1 and len(rejects) > 1 else None
+
+
+_IF_LABEL = "if that is the label, --label none reads without it"
 
 
 def _labels(rejects: Sequence[Reject]) -> str:
@@ -266,9 +279,7 @@ def _columns(rejects: Sequence[Reject]) -> str:
     found = _share(rejects, lambda reject: reject.reason == "column_count")
     widths = Counter(reject.text.partition(" ")[0] for reject in found)
     width, count = widths.most_common(1)[0] if widths else ("", 0)
-    return (
-        f"most of them have {width} columns, which is not what the header names" if 2 * count > len(rejects) > 1 else ""
-    )
+    return f"most of them have {width} columns: the header must name every one" if 2 * count > len(rejects) > 1 else ""
 
 
 def _keys(rejects: Sequence[Reject]) -> str:

@@ -1,7 +1,7 @@
-"""What the tests of bad input do: ingest the bytes of one source, and see it taken or refused."""
+"""What the tests of input do: ingest the bytes of one source, and see it taken or refused."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 
@@ -11,31 +11,61 @@ from digitrec.options import IngestOptions
 from digitrec.store.layout import Store
 
 from .files import write
-from .outcomes import PLAIN, published
+from .outcomes import check_read, published
+
+
+class Reads(Protocol):
+    """Ingest bytes with options; the first 40 digits must come of it as `check_read` wants them."""
+
+    def __call__(
+        self, data: bytes, name: str = "source.csv", *, expect: dict[str, Any] = ..., **options: Any
+    ) -> str: ...
+
+
+class Takes(Protocol):
+    def __call__(self, data: bytes, name: str = "source.csv", **options: Any) -> IngestReport: ...
+
+
+class Refuses(Protocol):
+    def __call__(
+        self, data: bytes, name: str = "source.csv", *, error: type[DigitrecError] = BadData, **options: Any
+    ) -> str: ...
 
 
 @pytest.fixture
-def take(tmp_path: Path, store: Store) -> Callable[..., IngestReport]:
+def take(tmp_path: Path, store: Store) -> Takes:
     """Ingest the bytes of one source."""
 
-    def run(data: bytes, name: str = "source.csv", options: IngestOptions = PLAIN) -> IngestReport:
-        return ingest(store, [write(tmp_path / name, data)], options, threads=1)
+    def run(data: bytes, name: str = "source.csv", **options: Any) -> IngestReport:
+        return ingest(store, [write(tmp_path / name, data)], IngestOptions(**options), threads=1)
 
     return run
 
 
 @pytest.fixture
-def refused(tmp_path: Path, store: Store) -> Callable[..., str]:
-    """Ingest what must be refused: what is said. Nothing is published, nothing staged remains."""
+def reads(take: Takes, store: Store) -> Reads:
+    """Ingest the bytes of one source, compare everything, and return what was said."""
 
-    def run(
-        data: bytes, name: str = "source.csv", options: IngestOptions = PLAIN, error: type[DigitrecError] = BadData
-    ) -> str:
+    def run(data: bytes, name: str = "source.csv", *, expect: dict[str, Any] = {}, **options: Any) -> str:  # noqa: B006
+        report = take(data, name, **options)
+        check_read(store, report, **expect)
+        return "\n".join(report.notes)
+
+    return run
+
+
+@pytest.fixture
+def refused(tmp_path: Path, store: Store) -> Refuses:
+    """Ingest what must be refused: what is said, details too. Nothing is published, nothing staged remains."""
+
+    def run(data: bytes, name: str = "source.csv", *, error: type[DigitrecError] = BadData, **options: Any) -> str:
         path = tmp_path / name
         path.write_bytes(data)
+        before = published(store)
         with pytest.raises(error) as told:
-            ingest(store, [path], options, threads=1)
-        assert published(store) == []
-        return str(told.value)
+            ingest(store, [path], IngestOptions(**options), threads=1)
+        assert published(store) == before
+        assert "\n" not in str(told.value)
+        return "\n".join([str(told.value).replace(str(tmp_path), ""), *told.value.details])
 
     return run

@@ -1,7 +1,7 @@
 """CSV files of digits for the tests, and what digitrec makes of them, row by row."""
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -22,9 +22,28 @@ KEYED = ("id", *KAGGLE)
 
 @cache
 def digits() -> tuple[np.ndarray, np.ndarray]:
-    """500 real digits, uint8 [500, 784], and their labels, uint8 [500]."""
+    """500 real digits, uint8 [500, 784], and their labels, uint8 [500], which change from one to the next."""
     images, labels = mnist_data()
-    return images[::10].astype(np.uint8), labels[::10].astype(np.uint8)
+    mixed = np.arange(500) * 37 % 500 * 10
+    return images[mixed].astype(np.uint8), labels[mixed].astype(np.uint8)
+
+
+def pixel_rows(rows: Iterable[int] = range(40)) -> list[list[object]]:
+    """The pixels of these digits."""
+    return [list(digits()[0][number].tolist()) for number in rows]
+
+
+def labelled_rows(rows: Iterable[int] = range(40)) -> list[list[object]]:
+    """The label and the pixels of these digits."""
+    return [[int(digits()[1][number]), *digits()[0][number].tolist()] for number in rows]
+
+
+def table(
+    names: Sequence[str] | None, rows: Iterable[Iterable[object]], separator: str = ",", end: str = "\n"
+) -> bytes:
+    """A CSV file as somebody may write it: fields as they are, no quoting."""
+    lines = [separator.join(map(str, row)) for row in ([names] if names else []) + list(rows)]  # type: ignore[operator]
+    return "".join(line + end for line in lines).encode()
 
 
 def row_of(names: Sequence[str], number: int) -> list[bytes]:
