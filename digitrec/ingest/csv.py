@@ -242,12 +242,12 @@ def _unterminated(line: bytes, offset: int) -> Block:
 
 
 def _behind(blocks: Iterator[Block], skip: int) -> Iterator[Block]:
-    """Blocks without the first `skip` bytes, which end in a newline."""
+    """Blocks without the first `skip` bytes, which end in a newline or with the text."""
     for block in blocks:
         before = skip - block.offset
         if before <= 0:
             yield block
-        elif before < block.stop - block.start:
+        elif before < block.stop - block.start - block.unterminated:
             yield replace(block, start=block.start + before, offset=skip)
 
 

@@ -17,6 +17,7 @@ from digitrec.errors import BadData
 from digitrec.ingest.csv import Block, SourceFile
 from digitrec.ingest.dialect import KEY, Layout, few, fold, split_line, unquote
 from digitrec.ingest.fields import LINE_MAX_BYTES
+from digitrec.ingest.header import COUNTED, guess_separator
 from digitrec.ingest.members import Reading
 from digitrec.ingest.pixels import Parsed, Rows, parse_block
 from digitrec.ingest.rejects import (
@@ -41,6 +42,8 @@ from digitrec.store.manifest import Json, Source
 REJECTS: Final = "rejects.parquet"
 DARKEST_WHITE: Final = 16
 """Images in which nothing is brighter were not scaled to 0…255."""
+MANY_FIELDS: Final = 32
+"""So many fields make a table of images; with fewer, a line is a remark, or damaged."""
 KEYS_COUNTED: Final = 10_000_000
 """Doubled keys are counted exactly among so many rows (some 300 MB); beyond them the count is a lower bound."""
 
@@ -190,7 +193,7 @@ class Intake:
         if not doubled:
             return 0, []
         least = "at least " if len(keys) >= KEYS_COUNTED else ""
-        examples = few(more.field("values")[:6].to_pylist())
+        examples = few(more.field("values")[:5].to_pylist(), len(more))
         return doubled, [f"{least}{doubled:,} rows have a row key that a row before them has: {examples}"]
 
 
@@ -235,7 +238,9 @@ class _TextIntake:
     def _reject_long(self, block: Block) -> None:
         self.intake.rows += 1
         self.lines += 1
-        text = escaped(block.bytes(block.start, block.stop))
+        raw = block.bytes(block.start, block.stop)
+        self._refuse_other_lines(raw, self.lines)
+        text = escaped(raw)
         reason = REASONS[LINE_TOO_LONG]
         reject = Reject(self.intake.rows, self.name, self.lines, block.offset, None, reason, None, text)
         self.intake.rejects.extend([reject])
@@ -244,13 +249,15 @@ class _TextIntake:
         """The rejected rows of a part of a block that follows what was counted so far."""
         for line, row, start, newline, reason, column, found in refused.tolist():
             raw = block.bytes(start, newline).rstrip(b"\r")
+            if reason in {COLUMN_COUNT, LINE_TOO_LONG}:
+                self._refuse_other_lines(raw, self.lines + 1 + line)
             note = f"{found} columns: " if reason == COLUMN_COUNT else ""
             yield Reject(
                 image_id=self.intake.rows + 1 + row,
                 source=self.name,
                 line=self.lines + 1 + line,
                 byte_offset=block.offset + start - block.start,
-                column=self.layout.names[column] if column >= 0 else None,
+                column=(self.layout.names[column] or f"number {column + 1}") if column >= 0 else None,
                 reason=REASONS[reason],
                 value=self._value(raw, column) if column >= 0 else None,
                 text=escaped(raw, note),
@@ -273,38 +280,66 @@ class _TextIntake:
         raw = block.bytes(start, newline).rstrip(b"\r")
         if not self._may_be_header(raw):
             return False
-        names = [
-            fold(unquote(field)) for field in split_line(raw.removeprefix(b"\xef\xbb\xbf"), self.layout.separator) or []
-        ]
+        names = self._names_in(raw, self.layout.separator)
         if tuple(names) == self.reading.opening.header:
             return True
-        numbers = {int(name) for name in names if name.isascii() and name.isdigit() and len(name) <= 6}
-        if 2 * sum(bool(_NAME.fullmatch(name)) for name in names) > len(names) or numbers.issuperset(range(2, 784)):
-            line = self.lines + 1 + int(refused[0])
+        self._refuse_header(names, self.lines + 1 + int(refused[0]))
+        return False
+
+    def _names_in(self, raw: bytes, separator: str) -> list[str]:
+        fields = split_line(raw.removeprefix(b"\xef\xbb\xbf"), separator) or []
+        return [fold(unquote(field)) for field in fields]
+
+    def _refuse_header(self, names: list[str], line: int) -> None:
+        """Raise `BadData` for names of pixels: each another, most of them numbered."""
+        numbers = {int(match[1]) for name in names if (match := COUNTED.fullmatch(name))}
+        if 2 * len({name for name in names if _NAME.fullmatch(name)}) > len(names) or numbers.issuperset(range(2, 784)):
             raise BadData(
                 f"{self.name}:{line}: another header than the first one ({few(names[:3])} …): files of several layouts "
                 "were joined; nothing was published, ingest each by itself"
             )
-        return False
+
+    def _refuse_other_lines(self, raw: bytes, line: int) -> None:
+        """Raise `BadData` for a line that shows that files of several kinds were joined, so that more than this row is
+        lost: one of another separator, the header of another table, or several rows with CR between them."""
+        raw = raw[: 2 * LINE_MAX_BYTES]
+        separator, columns = self.layout.separator, len(self.layout.targets)
+        if sum(piece.count(separator.encode()) == columns - 1 for piece in raw.split(b"\r")) > 1:
+            raise BadData(
+                f"{self.name}:{line}: several rows in one line, with CR between them: convert all line ends to LF or "
+                "CRLF; nothing was published"
+            )
+        other = guess_separator(raw)
+        fields = sum(bool(field.strip()) for field in raw.split(other.encode()))
+        if other != separator and fields > MANY_FIELDS > raw.count(separator.encode()):
+            raise BadData(
+                f"{self.name}:{line}: separated by {other!r}, and the lines before it by {separator!r}: files of "
+                "several layouts were joined; nothing was published, ingest each by itself"
+            )
+        names = self._names_in(raw, separator) if self._may_be_header(raw) else []
+        if len(names) > MANY_FIELDS:
+            self._refuse_header(names, line)
 
     def _refuse_hidden_header(self, rows: Rows, good: int) -> None:
-        """Raise `BadData` for a repeated header of numbers (0, 1, … 783) that was read as a row, which is possible only
-        where pixels may be as large as that."""
+        """Raise `BadData` for a header of numbers (0, 1, … 783) that was read as a row, which is possible only where
+        pixels may be as large as that."""
         most = self.layout.pixel_max or 0
-        if most < PIXELS - 1 or not self.layout.names[self.layout.targets.index(PIXELS - 1)].strip().isdigit():
+        if most < PIXELS - 1:
             return
-        first = int(self.layout.names[self.layout.targets.index(0)])
-        header = np.rint((np.arange(PIXELS) + first) * 255 / most).astype(np.uint8)
-        if found := np.flatnonzero((rows.images[:good] == header).all(axis=1)).tolist():
-            raise BadData(
-                f"{self.name}: row {rows.ids[found[0]]} is the header once more, whose numbers may be pixels with "
-                f"--pixel-max {most:g}: remove it; nothing was published"
-            )
+        for first in (0, 1):
+            header = np.rint((np.arange(PIXELS) + first) * 255 / most).astype(np.uint8)
+            if found := np.flatnonzero((rows.images[:good] == header).all(axis=1)).tolist():
+                raise BadData(
+                    f"{self.name}: row {rows.ids[found[0]]} is a header of numbers, which may be pixels with "
+                    f"--pixel-max {most:g}: remove it; nothing was published"
+                )
 
     def _may_be_header(self, raw: bytes) -> bool:
         """True unless it is clear without splitting the line that it holds no names."""
         letters = len(raw) - len(raw.translate(None, _LETTERS))
-        return 2 * letters > len(self.layout.targets) or (b"500" in raw and b"782" in raw)
+        return 2 * letters > min(raw.count(self.layout.separator.encode()), len(self.layout.targets)) or (
+            b"500" in raw and b"782" in raw
+        )
 
     def _check_whole(self, block: Block, parsed: Parsed) -> None:
         """Look at a last line without line end: it counts if it has all its columns. Raises `BadData` if the file was
