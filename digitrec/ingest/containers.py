@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any, Final
@@ -42,6 +42,8 @@ _DAMAGED: Final[tuple[type[Exception], ...]] = (
 _WORKBOOK = re.compile(r"(xl|word|ppt)/|\[Content_Types\]\.xml|mimetype|content\.xml|Index/.*\.iwa")
 _DEBRIS = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 _ENCRYPTED = 0x1
+_SPANNED_MARK = 4
+"""Bytes of a mark that an archive may begin with (APPNOTE 8.5.5); zipfile passes over whatever else stands there."""
 
 Opened = Callable[[], io.RawIOBase]
 """Opens a stream from its beginning."""
@@ -87,6 +89,15 @@ class FileReads(io.RawIOBase):
         self._position += read
         self.high = max(self.high, self._position)
         return read
+
+
+class _Spooled(FileReads):
+    """What was unpacked into a temporary file; the file goes with the last stream that reads it."""
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
 
 
 class _Unpacked(io.RawIOBase):
@@ -237,13 +248,13 @@ def _seekable(opened: Opened, layers: int, where: str) -> IO[bytes]:
     if layers == 0:
         return io.BufferedReader(stream, CHUNK_BYTES)
     try:
-        spool = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the texts in it
-        while more := stream.read(CHUNK_BYTES):
-            spool.write(more)
+        with tempfile.TemporaryFile() as spool:
+            while more := stream.read(CHUNK_BYTES):
+                spool.write(more)
+            spool.flush()
+            return io.BufferedReader(_Spooled(os.dup(spool.fileno()), nullcontext), CHUNK_BYTES)
     except OSError as error:
         raise StorageFailed(f"{explain(error, f'unpack {where} into')} (TMPDIR is {tempfile.gettempdir()})") from error
-    spool.seek(0)
-    return spool
 
 
 def _zip_members(file: IO[bytes], where: str) -> list[tuple[str, Opened]]:
@@ -259,6 +270,8 @@ def _zip_members(file: IO[bytes], where: str) -> list[tuple[str, Opened]]:
             f"{where} is a NumPy archive (.npz) of {', '.join(printable(name, 40) for name in names[:5])}: save its "
             "images as CSV, numpy.savetxt(name, images.reshape(-1, 784), delimiter=',', fmt='%d')"
         )
+    if min((entry.header_offset for entry in entries), default=0) > _SPANNED_MARK:
+        raise BadData(f"{where} holds another archive before this one: several joined? unpack them first")
     wanted = [entry for entry in entries if not entry.is_dir() and not is_debris(entry.filename)]
     _refuse_doubled([entry.filename for entry in wanted], where)
     if any(entry.flag_bits & _ENCRYPTED for entry in wanted):

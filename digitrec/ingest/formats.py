@@ -58,6 +58,7 @@ _MAGICS: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"\x04\x22\x4d\x18", "an LZ4 file", _UNPACK),
     (b"\x1f\x9d", "a file of Unix compress (.Z)", _UNPACK),
     (b"LZIP", "an lzip file", _UNPACK),
+    (b"\x5d\x00\x00", "an LZMA file", _UNPACK),
     (b"%!PS", "a PostScript document", _AS_CSV),
     (b"\x7fELF", "a program", "give the CSV file"),
     (b"MZ\x90", "a program", "give the CSV file"),
@@ -68,10 +69,10 @@ _MAGICS: Final[tuple[tuple[bytes, str, str], ...]] = (
 _PATTERNS: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), what, todo)
     for pattern, what, todo in (
-        (rb"\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body|script)\b.*", "a web page (HTML)",
-         "it may be a page to log in; download the file again"),
-        (rb"\s*<\?xml\b.*", "an XML document", _AS_CSV),
-        (rb"\s*(%[^\n]*\n\s*)*@relation\b.*", "an ARFF file (Weka, OpenML)",
+        (rb"\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body|script|meta|title|table|div|p|h1|center|form)\b.*",
+         "a web page (HTML)", "it may be a page to log in; download the file again"),
+        (rb"\s*<[a-z?!][^,]*>.*", "an XML document", _AS_CSV),
+        (rb"\s*(%[^\n]*\n\s*)*(@relation\b.*|%[^\n,]*)", "an ARFF file (Weka, OpenML)",
          "`digitrec fetch openml` reads OpenML's; else save it as CSV"),
         (rb'\s*[\[{]\s*(["\[{]|\]|\}|-?\d).*', "JSON", "save it as CSV"),
         (rb"[+-]?\d+(\.\d+)?( \d+:[\d.e+-]+){3}.*", "a LIBSVM (svmlight) file", _AS_CSV),

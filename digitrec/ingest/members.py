@@ -37,6 +37,8 @@ def readings_of(source: SourceFile, options: ReadOptions) -> tuple[list[Reading]
     where = printable(str(source.path))
     texts = source.texts(in_order=options.in_order)
     if [text.member for text in texts] == [None]:
+        if options.member:
+            raise BadData(f"{where} is no archive: --member names files in one; leave it out")
         opening = read_opening(source.head(texts[0]), where, options)
         return [Reading(texts[0], opening)], list(opening.notes)
     if options.member:
@@ -73,11 +75,12 @@ def _chosen(texts: Sequence[Text], wanted: Sequence[str], where: str) -> list[Te
 def _sorted_out(
     source: SourceFile, texts: Sequence[Text], where: str, options: ReadOptions
 ) -> tuple[list[Reading], dict[str, str]]:
-    """Members that can be read, and the others with the reason."""
+    """Members that can be read, and the others with the reason. Raises `BadData` for one that is damaged."""
     readings, others = [], {}
     for text in texts:
+        head = source.head(text)
         try:
-            readings.append(Reading(text, read_opening(source.head(text), _named(where, text), options)))
+            readings.append(Reading(text, read_opening(head, _named(where, text), options)))
         except BadData as error:
             others[str(text.member)] = str(error)
     return readings, others

@@ -10,7 +10,6 @@ from digitrec.ingest.run import IngestReport, ingest
 from digitrec.options import IngestOptions
 from digitrec.store.layout import Store
 
-from .files import write
 from .outcomes import check_read, published
 
 
@@ -37,7 +36,10 @@ def take(tmp_path: Path, store: Store) -> Takes:
     """Ingest the bytes of one source."""
 
     def run(data: bytes, name: str = "source.csv", **options: Any) -> IngestReport:
-        return ingest(store, [write(tmp_path / name, data)], IngestOptions(**options), threads=1)
+        path = tmp_path / name
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+        return ingest(store, [path], IngestOptions(**options), threads=1)
 
     return run
 
