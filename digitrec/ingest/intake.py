@@ -96,7 +96,7 @@ class Intake:
     def take(self, source: SourceFile, readings: Sequence[Reading], notes: Sequence[str] = ()) -> Source:
         """Read what is to be read of one source to its end. Raises `BadData`, `TryAgain` or `StorageFailed`: then
         nothing counts."""
-        self._notes += [f"{source.name}: {note}" for note in notes]
+        self._notes += [f"{printable(source.name)}: {note}" for note in notes]
         for reading in readings:
             first = self.rows + 1
             self._agree(source, reading)
@@ -370,7 +370,7 @@ class _TextIntake:
                 f"{line}: the last line has no line end, and its row key may be cut short; get the whole file, or take "
                 "it as it is with --allow-unterminated"
             )
-        self.intake.note(f"{self.source.name}: the last line has no line end; it has all its columns and counts")
+        self.intake.note(f"{printable(self.source.name)}: the last line has no line end; it has all its columns and counts")
 
 
 def keys_of(block: Block, rows: Rows, n: int) -> list[str]:

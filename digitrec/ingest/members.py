@@ -51,7 +51,7 @@ def readings_of(source: SourceFile, options: ReadOptions) -> tuple[list[Reading]
         why = f"; {next(iter(others.values()))}" if others else ""
         raise BadData(f"{where} is an archive without a CSV of digits (it holds {found}){why}")
     _refuse_mixture(readings, others, where)
-    left_out = [f"left out of {source.name}: {few(others)}"] if others else []
+    left_out = [f"left out of {printable(source.name)}: {few(others)}"] if others else []
     return readings, [*_notes(readings), *left_out]
 
 

@@ -15,7 +15,7 @@ import zstandard
 from digitrec.ingest import containers
 from digitrec.store.layout import Store
 
-from .conftest import Reads, Refuses, Takes
+from .conftest import Reads, Refuses
 from .files import UNLABELLED, pixel_rows, table
 from .outcomes import LABELLED_CSV, PLAIN_CSV, ROWS
 
