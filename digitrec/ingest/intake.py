@@ -370,7 +370,8 @@ class _TextIntake:
                 f"{line}: the last line has no line end, and its row key may be cut short; get the whole file, or take "
                 "it as it is with --allow-unterminated"
             )
-        self.intake.note(f"{printable(self.source.name)}: the last line has no line end; it has all its columns and counts")
+        name = printable(self.source.name)
+        self.intake.note(f"{name}: the last line has no line end; it has all its columns and counts")
 
 
 def keys_of(block: Block, rows: Rows, n: int) -> list[str]:

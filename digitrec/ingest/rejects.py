@@ -246,9 +246,11 @@ def _missing(rejects: Sequence[Reject]) -> str:
 
 
 def _one_column(rejects: Sequence[Reject]) -> str | None:
-    """The column that all of them lie in, if there are several."""
-    columns = {reject.column for reject in rejects}
-    return columns.pop() if len(columns) == 1 and len(rejects) > 1 else None
+    """The column that all of them lie in, if there are several and it is no pixel: of those the first bad one is told,
+    whatever follows."""
+    columns = {reject.column or "" for reject in rejects}
+    column = columns.pop() if len(columns) == 1 and len(rejects) > 1 else ""
+    return column if column and not column[-1].isdigit() else None
 
 
 _IF_LABEL = "if that is the label, --label none reads without it"
