@@ -14,12 +14,16 @@ from digitrec.ingest import compiled
 PARSE = """
 import sys, hashlib, numba
 sys.path.insert(0, {tests!r})
-from tests.ingest.files import csv_of, verdicts, write, KEYED
+import pytest
 from pathlib import Path
+from digitrec.options import ReadOptions
+from tests.ingest.files import csv_of, write, KEYED
+from tests.ingest.judged import judge
 import tempfile
-with tempfile.TemporaryDirectory() as folder:
+with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
     data = csv_of(KEYED, 40) + b'"k",3,' + b",".join([b'"7"'] * 784) + b"\\n" + b"x" * 700 + b"\\n"
-    _, found = verdicts(write(Path(folder) / "a.csv", data))
+    found = judge(write(Path(folder) / "a.csv", data), ReadOptions(max_rejects=1), patch)
+    assert len(found.verdicts) == 42
 print(hashlib.sha256(repr(found).encode()).hexdigest())
 from digitrec.ingest.pixels import parse
 print(parse.stats.cache_path, bool(parse.stats.cache_hits))

@@ -134,15 +134,17 @@ def test_the_manifest_says_what_was_asked_and_nothing_of_the_run(tmp_path: Path)
     assert everything(stores[0]) == everything(stores[1])
     manifest = manifest_of(stores[0], "digits")
     assert manifest.kind == "dataset"
-    assert manifest.asked["sources"] == [{"name": "a.csv", "sha256": manifest.sources[0].sha256}]
-    assert manifest.facts == {"labelled": True, "keyed": False, "rejects": {}}
-
-
-def test_a_dataset_without_a_name_is_called_after_its_source(tmp_path: Path, store: Store) -> None:
-    """Stem and eight digits of the digest of the file as it lies there."""
-    report = ingest(store, [write(tmp_path / "My Digits.csv.gz", csv_of())], PLAIN)
-    sha256 = manifest_of(store, report.dataset).sources[0].sha256
-    assert report.dataset == f"my-digits-{sha256[:8]}"
+    (text,) = manifest.asked["texts"]
+    assert (text["sha256"], text["member"]) == (manifest.sources[0].sha256, None)
+    assert manifest.facts == {
+        "labelled": True,
+        "keyed": False,
+        "rejects": {},
+        "skipped": {},
+        "doubled_keys": 0,
+        "spans": [{"source": "a.csv", "member": None, "first_id": 1, "last_id": 3}],
+        "notes": [],
+    }
 
 
 def test_several_sources_need_a_name(tmp_path: Path, store: Store) -> None:
@@ -157,21 +159,6 @@ def test_several_sources_need_a_name(tmp_path: Path, store: Store) -> None:
     with pytest.raises(UsageError, match="no glob pattern"):
         ingest(store, [tmp_path / "a**.csv"], PLAIN)
     assert not Path(store.url).exists()
-
-
-def test_other_options_are_another_request(tmp_path: Path, store: Store) -> None:
-    """The same file, read otherwise, is not what stands under the name."""
-    path = write(tmp_path / "a.csv", csv_of())
-    ingest(store, [path], PLAIN)
-    with pytest.raises(AlreadyPublished, match="allow_unterminated"):
-        ingest(store, [path], IngestOptions(allow_unterminated=True))
-
-
-def test_another_share_of_rejects_is_the_same_request(tmp_path: Path, store: Store) -> None:
-    """It says whether there is a dataset, not what is in it."""
-    path = write(tmp_path / "a.csv", csv_of())
-    ingest(store, [path], PLAIN)
-    assert ingest(store, [path], IngestOptions(max_rejects=0.5)).already
 
 
 def test_what_dead_runs_left_is_swept_after_a_day(tmp_path: Path, store: Store) -> None:
@@ -241,7 +228,7 @@ def test_a_failure_in_the_middle_leaves_nothing(
     def fail(*_: object) -> None:
         raise fails
 
-    target = (shards, "sync_file") if isinstance(fails, OSError) else (run.Intake, "_report")
+    target = (shards, "sync_file") if isinstance(fails, OSError) else (run.Intake, "report")
     with monkeypatch.context() as patch:
         patch.setattr(*target, fail)
         with pytest.raises((StorageFailed, KeyboardInterrupt)):
@@ -256,7 +243,7 @@ def test_a_failure_at_the_very_start_leaves_nothing(
 ) -> None:
     """Before there is a file in the staging folder."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise StorageFailed("cannot write: No space left on device")
 
     monkeypatch.setattr(run, "Intake", fail)
