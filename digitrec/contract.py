@@ -13,8 +13,8 @@ SIDE: Final = 28
 PIXELS: Final = SIDE * SIDE
 CLASSES: Final = 10
 
-FORMAT: Final = 1
-"""Version of every JSON file in a store. A reader refuses a newer one."""
+FORMAT: Final = 2
+"""Version of every JSON file in a store. A reader refuses any other one."""
 
 LABEL_COLUMN: Final = "label"
 KEY_COLUMN: Final = "id"

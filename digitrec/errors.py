@@ -92,8 +92,8 @@ class Misconfigured(DigitrecError):
     exit_code = 78
 
 
-class NewerFormat(Misconfigured):
-    """A newer digitrec wrote this: the rest of the store may be well."""
+class OtherFormat(Misconfigured):
+    """Another version of digitrec wrote this: the rest of the store may be well."""
 
 
 class Interrupted(DigitrecError):

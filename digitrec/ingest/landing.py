@@ -19,8 +19,8 @@ from digitrec.errors import (
     AlreadyPublished,
     BadData,
     Corrupt,
-    NewerFormat,
     NoInput,
+    OtherFormat,
     StorageFailed,
     TryAgain,
     UsageError,
@@ -158,7 +158,7 @@ def ingest_landing(
         found = _Fresh(file, Path(base, file.path), digest)
         try:
             record = read_record(store, found.record)
-        except (StorageFailed, NewerFormat) as error:
+        except (StorageFailed, OtherFormat) as error:
             tally.refuse(file.path, str(error))
             continue
         if record is None or (retry_refused and "refused" in record):
@@ -252,7 +252,7 @@ def _take(store: Store, fresh: _Fresh, tally: _Tally, threads: int | None, progr
     except (TryAgain, NoInput) as error:
         tally.wait(path, str(error))
         return None
-    except (Unreadable, Corrupt, NewerFormat, AlreadyPublished, UsageError) as error:
+    except (Unreadable, Corrupt, OtherFormat, AlreadyPublished, UsageError) as error:
         tally.refuse(path, str(error))
         return None
     except BadData as error:

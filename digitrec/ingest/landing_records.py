@@ -27,7 +27,7 @@ def record_path(digest: str, options: IngestOptions) -> str:
 
 def read_record(store: Store, record: str) -> dict[str, str] | None:
     """What became of a content: `{"dataset": name}`, `{"refused": reason}`, or None. Raises `Corrupt`,
-    `StorageFailed` if it cannot be read, `NewerFormat` if a newer digitrec wrote it."""
+    `StorageFailed` if it cannot be read, `OtherFormat` if a newer digitrec wrote it."""
     path = Path(store.full(record))
     with storage_errors("read", path):
         try:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from digitrec.contract import FORMAT, ids_digest
-from digitrec.errors import AlreadyPublished, Corrupt, NewerFormat, NoInput, storage_errors
+from digitrec.errors import AlreadyPublished, Corrupt, NoInput, OtherFormat, storage_errors
 from digitrec.store.commit import put_if_absent, sha256_of
 from digitrec.store.layout import Store, manifest_path
 
@@ -164,7 +164,7 @@ def find_manifest(store: Store, folder: str) -> Manifest | None:
 
 def read_manifest(store: Store, folder: str) -> Manifest:
     """The manifest of a folder. Raises `NoInput` if there is none, `Corrupt` if it is damaged,
-    `NewerFormat` if a newer digitrec wrote it."""
+    `OtherFormat` if a newer digitrec wrote it."""
     manifest = find_manifest(store, folder)
     if manifest is None:
         raise NoInput(f"nothing is published at {store.full(folder)}: expected a {manifest_path('')[1:]} there")
@@ -172,9 +172,13 @@ def read_manifest(store: Store, folder: str) -> Manifest:
 
 
 def check_format(found: int, where: str | Path) -> None:
-    """Raise `NewerFormat` if a newer digitrec wrote the JSON file `where`."""
+    """Raise `OtherFormat` if another version of digitrec wrote the JSON file `where`."""
     if found > FORMAT:
-        raise NewerFormat(f"{where} has format {found}; this digitrec reads up to {FORMAT}: upgrade it")
+        raise OtherFormat(f"{where} has format {found}; this digitrec reads {FORMAT}: upgrade it")
+    if found < FORMAT:
+        raise OtherFormat(
+            f"{where} has format {found}, of an older digitrec; this one reads {FORMAT}: make the store anew"
+        )
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:

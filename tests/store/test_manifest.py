@@ -73,10 +73,11 @@ def test_no_manifest_no_dataset(store: Store) -> None:
         read_manifest(store, "datasets/half")
 
 
-def test_a_newer_format_is_refused() -> None:
-    """A manifest of a later digitrec is not guessed at."""
-    body = json.loads(MANIFEST.to_bytes()) | {"format": FORMAT + 1}
-    with pytest.raises(Misconfigured, match="upgrade"):
+@pytest.mark.parametrize(("found", "words"), [(FORMAT + 1, "upgrade"), (FORMAT - 1, "make the store anew")])
+def test_another_format_is_refused(found: int, words: str) -> None:
+    """A manifest of a later or an earlier digitrec is not guessed at."""
+    body = json.loads(MANIFEST.to_bytes()) | {"format": found}
+    with pytest.raises(Misconfigured, match=words):
         parse_manifest(json.dumps(body).encode(), "there")
 
 
