@@ -15,6 +15,7 @@ import psutil
 import pytest
 from distributed import LocalCluster
 
+from digitrec.doctor import check_cluster
 from digitrec.errors import Misconfigured, Unavailable
 from digitrec.scoring import cluster as room
 from digitrec.scoring.cluster import connect
@@ -247,3 +248,9 @@ def test_no_port_is_open_to_others(processes: bool) -> None:
         }
     assert open_now > before
     assert {ip for ip, _ in open_now - before} == {"127.0.0.1"}
+
+
+def test_doctor_keeps_to_the_rule_for_open_schedulers(store: Store) -> None:
+    """What score refuses to connect to, doctor does not connect to either."""
+    with pytest.raises(Misconfigured, match="--insecure"):
+        list(check_cluster(settings_for(store, dask="tcp://192.0.2.1:8786")))
