@@ -75,6 +75,13 @@ def test_a_container_of_version_1(machine: Machine) -> None:
     assert (machine.cores, machine.memory) == (2, 2 * GIB)
 
 
+def test_a_group_inside_a_container_of_version_1(machine: Machine) -> None:
+    """The path of /proc begins on the host, the mount at the container's group: the rest of it lies in the mount."""
+    machine.says("4:cpu:/pods/abc/job\n", V1.format(root="/pods/abc", mount="/c", controllers="cpu"))
+    machine.put("/c/job", cpu__cfs_quota_us="300000", cpu__cfs_period_us="100000")
+    assert machine.cores == 3
+
+
 @pytest.mark.parametrize("tight", ["system.slice", "system.slice/night.service", ""])
 def test_the_tightest_of_groups_in_groups_counts(machine: Machine, tight: str) -> None:
     """A unit of an init system lies in a slice; a limit may stand at any level."""
