@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from digitrec.store.layout import Store
+from tests.cli.conftest import write_csv
 from tests.environment.conftest import COMMAND, Run, clean, finish
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and other users need root")
@@ -68,7 +69,7 @@ def open_folder() -> Iterator[Path]:
 
 @root_only
 def test_a_user_without_a_name_or_a_home(ready: Store, open_folder: Path) -> None:
-    """An arbitrary user id, as containers get: scoring works, with its caches in a private temporary folder."""
+    """An arbitrary user id, as containers get: CSV is read, by a kernel that is kept in a private temporary folder."""
     python = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/bin") or sys.executable
     if subprocess.run(["setpriv", "--reuid", "12345", python, "-c", ""], check=False).returncode:
         pytest.skip("no Python that another user can start")
@@ -81,9 +82,10 @@ def test_a_user_without_a_name_or_a_home(ready: Store, open_folder: Path) -> Non
     code = f"import sys; sys.path[:0] = {places.split(os.pathsep)!r}; from digitrec.cli import main; main()"
     environment = {name: value for name, value in clean().items() if name not in {"HOME", "LOGNAME", "USER"}}
     drop = ("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups")
-    command = [*drop, python, "-c", code, "--store", store, "score", "--dataset", "night", "--precision", "fp32"]
+    command = [*drop, python, "-c", code, "--store", store, "ingest", write_csv(open_folder / "a.csv")]
     ended = finish(command, open_folder, environment | {"TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"})
     assert ended.code == 0, ended.lines
+    assert list(temporary.glob("digitrec-12345/**/*.nbi"))
 
 
 @pytest.mark.parametrize("module", ["matplotlib", "numba", "prefect"])
