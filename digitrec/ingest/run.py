@@ -15,6 +15,7 @@ from digitrec.ingest.intake import REJECTS, Intake
 from digitrec.ingest.members import Reading, readings_of
 from digitrec.ingest.rejects import check_budget
 from digitrec.ingest.shards import StagedShard
+from digitrec.limits import cores
 from digitrec.options import IngestOptions
 from digitrec.progress import Progress, silent
 from digitrec.shown import printable
@@ -109,7 +110,7 @@ def ingest(
     open_source = partial(SourceFile, follow_links=follow_links)
     done = already_done(store, paths, options, open_source)
     if done is None:
-        done = seal(store, paths, options, open_source, threads or len(os.sched_getaffinity(0)), progress)
+        done = seal(store, paths, options, open_source, threads or cores(), progress)
     manifest, already = done
     return report_of(manifest, already, time.monotonic() - started)
 
