@@ -44,7 +44,7 @@ def ingest(sources: list[str], options: IngestOptions = IngestOptions(), store: 
     """Check CSV files row by row and seal what is good as a dataset.
 
     Args:
-        sources: CSV files, plain, .gz or .zst, as the worker sees them
+        sources: CSV files, also packed (gzip, zstd, bzip2, xz) or in a zip or tar, as the worker sees them
         options: how to read them
         store: root folder of all data; none: DIGITREC_STORE of the worker
     """
@@ -81,7 +81,7 @@ app = make_app("ingest.py", "Check CSV files and seal them as a dataset, as a Pr
 
 @app.default
 def command(
-    *sources: Annotated[str, Parameter(help="CSV files, plain, .gz or .zst")],
+    *sources: Annotated[str, Parameter(help="CSV files, also packed (gzip, zstd, bzip2, xz) or in a zip or tar")],
     options: Annotated[IngestOptions, Parameter(name="*")] = IngestOptions(),
     context: Here,
 ) -> None:

@@ -248,8 +248,7 @@ def _fit_to_rows(names: list[str], rows: Sequence[list[bytes]]) -> tuple[list[st
     if widths == {len(names) + 1} and all(not unquote(row[-1]) for row in rows):
         return [*names, ""], []
     if widths == {len(names) + 1} and _count_up([unquote(row[0]) for row in rows]):
-        index = few([unquote(rows[0][0])])
-        return ["", *names], [f"left out an index: each row has one field more than the header, the first ({index} …)"]
+        return ["", *names], ["left out an index: each row has one field more than the header, the first one"]
     if names[-1] == "" and widths == {len(names) - 1}:
         return names[:-1], []
     return names, []

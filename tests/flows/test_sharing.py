@@ -12,7 +12,8 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import get_current_settings, temporary_settings
 
 from digitrec.errors import BadData
-from tests.flows.prefect_says import log_of
+from digitrec.options import IngestOptions
+from tests.flows.prefect_says import artifacts_of, log_of
 
 pytestmark = pytest.mark.usefixtures("server")
 ROW = "a.csv:2, pixel7: not_an_integer: 7,0,Meier"
@@ -71,3 +72,63 @@ def test_rows_leave_if_they_may(
     monkeypatch.setenv("DIGITREC_SHARE_ROWS", "1")
     state = refusing(return_state=True)
     assert state.message == f"2 of 3 rows were refused\n{ROW}"
+
+
+SECRET = "5ec12e7"
+
+
+def lines(digits: Path, name: str) -> list[str]:
+    return (digits / name).read_text().splitlines()
+
+
+def keyed(digits: Path) -> list[str]:
+    """Every row has the same key."""
+    header, *rows = lines(digits, "new.csv")
+    return [f"id,{header}", *(f"{SECRET},{row}" for row in rows)]
+
+
+def bad_value(digits: Path) -> list[str]:
+    """One row, which is rejected; and all of them."""
+    header, first, *rows = lines(digits, "new.csv")
+    return [header, f"{SECRET}{first}", *rows]
+
+
+def bad_values(digits: Path) -> list[str]:
+    header, *rows = lines(digits, "new.csv")
+    return [header, *(f"{SECRET}{row}" for row in rows)]
+
+
+def named_rows(digits: Path) -> list[str]:
+    """Row names that the header does not know, as R writes them."""
+    header, *rows = lines(digits, "new.csv")
+    return [header, *(f"{SECRET}-{number}x,{row}" for number, row in enumerate(rows))]
+
+
+def late_label(digits: Path) -> list[str]:
+    """A label column that is empty first."""
+    header, *rows = lines(digits, "train.csv")
+    return [
+        header,
+        *(f"{'' if number == 0 else SECRET},{row.partition(',')[2]}" for number, row in enumerate(rows[:40])),
+    ]
+
+
+def cut_short(digits: Path) -> list[str]:
+    header, *rows = lines(digits, "new.csv")
+    return [f"{header},id", *(f"{row},{SECRET}" for row in rows[:-1]), f"{rows[-1][:50]},{SECRET}"]
+
+
+@pytest.mark.parametrize("make", [keyed, bad_value, bad_values, named_rows, late_label, cut_short])
+def test_no_value_of_a_row_reaches_prefect(
+    make: Any, flows: dict[str, Flow[..., Any]], client: SyncPrefectClient, digits: Path, tmp_path: Path
+) -> None:
+    """Not in states, logs, artifacts or kept results, whether the file is taken or refused."""
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(make(digits)) + ("" if make is cut_short else "\n"))
+    with temporary_settings({"results.persist_by_default": True, "results.local_storage_path": tmp_path / "results"}):
+        state = flows["ingest"]([str(path)], IngestOptions(), str(tmp_path / "store"), return_state=True)
+        run = state.state_details.flow_run_id
+        assert run
+        shown = [f"{artifact.description}{artifact.data}" for artifact in artifacts_of(client, run).values()]
+        assert SECRET not in everything_sent(client, state) + "".join(shown)
+    assert shown or "nothing was published" in (state.message or "")

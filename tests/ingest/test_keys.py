@@ -56,7 +56,7 @@ def test_doubled_keys_are_kept_counted_and_said(reads: Reads, take: Takes, store
     """Exactly: how many rows, how many keys."""
     keys = [str(n % 10) for n in range(ROWS)]
     said = reads(keyed(keys, 1, labelled=True), expect={"keys": keys, "labels": True})
-    assert "30 rows have a row key that a row before them has: '0' '1' '2' '3' '4' and 5 more" in said
+    assert "30 rows have a row key that a row before them has (10 keys repeat)" in said
     assert reads(keyed([str(n) for n in range(ROWS)], 0), "other.csv", expect={"keys": map(str, range(ROWS))}) == ""
 
 
