@@ -153,13 +153,13 @@ class Intake:
             self._keys.append(pa.array(keys, pa.string()))
         self.shards.took(good, keys)
 
-    def check(self, source: SourceFile) -> None:
-        """Raise `BadData` as soon as nothing that may follow could bring the rejects back into the budget."""
-        left = self._total - self._bytes - source.position
-        if not left:
-            return  # the budget is looked at when everything is counted
-        most = left + LINE_MAX_BYTES if self._plain else float("inf")
-        check_early(self.rejects, self.rows, most, self.options.max_rejects)
+    def check(self, source: SourceFile, unparsed: int) -> None:
+        """Raise `BadData` as soon as nothing that may follow could bring the rejects back into the budget, or if they are
+        too many to be kept. `unparsed`: bytes that were read and not yet looked at."""
+        ahead = self._total - self._bytes - source.position + unparsed
+        # At the end the budget is looked at when everything is counted; what is packed may hold any number of rows.
+        left = ahead + LINE_MAX_BYTES if self._plain and ahead else float("inf")
+        check_early(self.rejects, self.rows, left, self.options.max_rejects)
 
     def report(self, source: SourceFile) -> None:
         """Say how far this is."""
@@ -215,7 +215,7 @@ class _TextIntake:
                 self._reject_long(block)
             else:
                 self._take_block(block)
-            self.intake.check(self.source)
+            self.intake.check(self.source, 0)
             self.intake.report(self.source)
 
     def _take_block(self, block: Block) -> None:
@@ -236,6 +236,8 @@ class _TextIntake:
             intake.rows += parsed.rows - header
             self.lines += parsed.lines
             start = parsed.position
+            if len(parsed.refused):
+                intake.check(self.source, block.stop - start)
 
     def _reject_long(self, block: Block) -> None:
         self.intake.rows += 1

@@ -1,5 +1,6 @@
 """How many rows may be rejected, how they are kept, and who reads them."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,19 @@ def test_a_hopeless_file_is_refused_long_before_its_end(
         ingest(store, [path], PLAIN, progress=steps.append)
     assert steps[-1].done < path.stat().st_size / 10
     assert published(store) == []
+
+
+def test_rejects_in_one_block_are_counted_before_its_end(refused: Refuses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F34: short lines, hundreds of thousands of which one read brings."""
+    monkeypatch.setattr(rejects, "STORED_MAX", 10_000)
+    found = re.match(r"([\d,]+) of the first", refused(HEADER + GOOD + b"x\n" * 100_000, max_rejects=1))
+    assert found
+    assert int(found[1].replace(",", "")) < 20_000
+
+
+def test_what_one_read_brings_is_not_judged_by_its_beginning(take: Takes) -> None:
+    """Bad rows first, and so many good ones behind them in the same block that they are few."""
+    assert take(HEADER + BAD * 10 + GOOD * 2000).rejects == 10
 
 
 def test_so_many_rejects_are_not_kept_whatever_the_share(
