@@ -39,7 +39,8 @@ _DECIMAL = re.compile(r"\d+\.0")
 _GRID = re.compile(r"(.*?)(\d{1,2})[x×](\d{1,2})")
 _INDEX = re.compile(r"|index|unnamed: ?\d+(\.\d+)*")
 _BLANKS = " \t"
-_QUOTED = re.compile(rb'"(?:[^"]|"")*+"(?!")')
+_QUOTE, _QUOTE_BESIDE_TABS = re.compile(rb'[ \t]*(?=")'), re.compile(rb' *(?=")')
+_QUOTED = re.compile(rb'"(?:[^"]|"")*"(?!")')
 _SIZES = {side * side: f"{side}×{side} images" for side in range(4, 129)} | {
     3 * side * side: f"{side}×{side} images in colour" for side in (28, 32)
 }
@@ -273,17 +274,14 @@ def size_hint(pixels: int) -> str:
 
 def split_line(line: bytes, separator: str) -> list[bytes] | None:
     """The fields of a line as they stand there, quotes and blanks included; None if a quote is never closed."""
-    sign = separator.encode()
+    sign, quote = separator.encode(), _QUOTE_BESIDE_TABS if separator == "\t" else _QUOTE
     if b'"' not in line:
         return line.split(sign)
-    padding = b" " if separator == "\t" else b" \t"
     fields, position = [], 0
     while True:
         start = position
-        while line[start : start + 1] and line[start : start + 1] in padding:
-            start += 1
-        if line[start : start + 1] == b'"':
-            quoted = _QUOTED.match(line, start)
+        if begins := quote.match(line, position):
+            quoted = _QUOTED.match(line, begins.end())
             if not quoted:
                 return None
             start = quoted.end()

@@ -111,7 +111,7 @@ def _read_opening(head: Head, options: ReadOptions) -> Opening:
     if not options.no_header:
         names, index = _fit_to_rows(names, rows)
         layout = layout_from_names(names, options)
-        layout = replace(layout, targets=_with_blanks(layout, rows[:1]))
+        layout = replace(layout, targets=_with_blanks(layout, [row for row in rows if len(row) == len(names)]))
     layout = replace(layout, separator=separator, pixel_max=options.pixel_max)
     layout, unlabelled = _without_empty_label(layout, rows[:1])
     if options.no_header:
@@ -265,9 +265,9 @@ def _count_up(values: Sequence[str]) -> bool:
     return max(numbers) > 255 or all(after - before == 1 for before, after in itertools.pairwise(numbers))
 
 
-def _with_blanks(layout: Layout, first: Sequence[list[bytes]]) -> tuple[int, ...]:
-    """Columns without a name that hold nothing in the first row hold nothing at all; the others are an index."""
-    row = first[0] if first else []
+def _with_blanks(layout: Layout, whole: Sequence[list[bytes]]) -> tuple[int, ...]:
+    """Columns without a name that hold nothing in the first whole row hold nothing at all; the others are an index."""
+    row = whole[0] if whole else []
     return tuple(
         BLANK if not name and target == IGNORED and not (column < len(row) and unquote(row[column])) else target
         for column, (name, target) in enumerate(zip(layout.names, layout.targets, strict=True))

@@ -132,6 +132,25 @@ def test_semicolons_and_tabs_are_read_and_said(separator: str, word: str, reads:
     reads(plain.replace(separator.encode(), separator.encode() + b" "), "c.csv")
 
 
+def test_an_empty_field_before_a_quote_is_one_field(reads: Reads) -> None:
+    """Also beside tabs, which are no padding there: an index without a name, labels that are not known."""
+    for number, separator in enumerate(",;\t"):
+        names, rows = ["", '"label"', *(f'"{name}"' for name in UNLABELLED)], pixel_rows()
+        data = table(names, [[n, "", *(f'"{value}"' for value in row)] for n, row in enumerate(rows)], separator)
+        said = reads(data, f"{number}.csv")
+        assert "left out an index column" in said
+        assert "read as unlabelled" in said
+
+
+def test_a_first_row_that_is_rejected_says_nothing_of_the_columns(reads: Reads) -> None:
+    """One with an open quote, or too short: an index is no empty column for it, and labels are labels."""
+    rows = [[*row, n] for n, row in enumerate(labelled_rows())]
+    rows[0] = rows[0][:-1]
+    reads(table([*KAGGLE, ""], rows), expect={"labels": True, "without": [1]})
+    rows[0] = ["?", '"""', *rows[0][2:], 0]
+    reads(table([*KAGGLE, ""], rows), "b.csv", expect={"labels": True, "without": [1]})
+
+
 def test_commas_with_blanks_or_a_sep_line_are_read(reads: Reads) -> None:
     """`, ` between fields, also in the header."""
     assert reads(table(UNLABELLED, pixel_rows(), ", ")) == ""
