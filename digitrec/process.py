@@ -5,6 +5,7 @@ Light on imports: a script takes this first, so that what follows, imports inclu
 
 import errno
 import io
+import logging
 import os
 import select
 import signal
@@ -25,6 +26,7 @@ this process does, and the next run goes on from what is on the disk."""
 AGAIN_S = 0.02
 
 _in_order = False
+_interrupted = False
 _told = False
 _numbers: tuple[int, int] | None = None
 
@@ -38,12 +40,26 @@ def prepare_process() -> None:
 @contextmanager
 def ending_in_order() -> Iterator[None]:
     """Raise the first signal inside as `KeyboardInterrupt`; outside, a signal ends the process at once."""
-    global _in_order, _told
-    _in_order, _told = True, False
+    global _in_order, _interrupted, _told
+    _in_order, _interrupted, _told = True, False, False
     try:
         yield
     finally:
         _in_order = False
+
+
+def was_interrupted() -> bool:
+    """Whether a signal has hit the command: what went wrong since then is a consequence."""
+    return _interrupted
+
+
+def keep_signals() -> None:
+    """Handle the signals again, if this process was prepared: Prefect takes SIGTERM for itself, in our scripts too.
+
+    In a worker's process Prefect's own handler stays: it knows of cancelling.
+    """
+    if _numbers is not None:
+        _watch_signals()
 
 
 def tell_once() -> bool:
@@ -69,11 +85,25 @@ def _watch_signals() -> None:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     """Handle the first signal in order, if there is an order, and any other by leaving."""
-    global _in_order
+    global _in_order, _interrupted
     if not _in_order:
         _leave()
-    _in_order = False
+    if not _interrupted:
+        _drop_traces()
+    _in_order, _interrupted = False, True
     raise KeyboardInterrupt
+
+
+def _drop_traces() -> None:
+    """Let libraries log what becomes of the interrupt in their midst, but in a line each."""
+    make = logging.getLogRecordFactory()
+
+    def make_without_trace(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        record.exc_info = None
+        return record
+
+    logging.setLogRecordFactory(make_without_trace)
 
 
 def _raise_again(lost: "sys.UnraisableHookArgs") -> None:

@@ -26,7 +26,7 @@ from rich.progress import Progress as Bars
 from digitrec.errors import DigitrecError, Interrupted, UsageError, told_by_system
 from digitrec.init import leave_process_one
 from digitrec.private import provide_home
-from digitrec.process import INTERRUPTED, channel_of, ending_in_order, prepare_process, tell_once
+from digitrec.process import INTERRUPTED, channel_of, ending_in_order, prepare_process, tell_once, was_interrupted
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
 from digitrec.shown import printable, printable_lines
@@ -130,6 +130,8 @@ def outcome(command: Callable[[], object]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         sys.last_value = error
         told = as_digitrec_error(error)
+        if told is None and was_interrupted():
+            told = Interrupted(INTERRUPTED)
         if told is None:
             say(f"error: a bug in digitrec: {type(error).__name__}: {one_line(error)}; --debug shows the trace")
             return 70

@@ -31,6 +31,7 @@ from prefect.runtime import deployment
 from prefect.states import Failed
 
 from digitrec.errors import DigitrecError, Misconfigured
+from digitrec.process import keep_signals
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
 from digitrec.shown import fenced, printable, printable_lines
@@ -61,6 +62,7 @@ def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def told(*args: P.args, **kwargs: P.kwargs) -> Any:
+        keep_signals()
         for log in RUN_LOGS:
             log.addFilter(without_trace)
         try:

@@ -38,6 +38,17 @@ def command():
             pass
 sys.exit(outcome(command))
 """
+MADE_A_BUG = """
+import logging
+def command():
+    try:
+        os.write(1, b"ready\\n")
+        time.sleep(60)
+    except BaseException:
+        logging.getLogger("library").exception("half made")
+        raise UnboundLocalError("task_run")
+sys.exit(outcome(command))
+"""
 IN_ORDER = """
 def command():
     try:
@@ -95,6 +106,15 @@ def test_a_signal_ends_whatever_is_done(program: str) -> None:
     code, _, stderr = run(program, signal.SIGINT)
     assert (code, stderr.count("\n")) == (130, 1)
     assert stderr.startswith("error: interrupted")
+
+
+def test_what_an_interrupt_broke_is_no_bug() -> None:
+    """A library that is interrupted in its midst may raise and log anything: exit 130, no trace."""
+    code, _, stderr = run(MADE_A_BUG, signal.SIGTERM)
+    assert code == 130
+    assert stderr.splitlines() == [
+        "half made", "error: interrupted; nothing half-done is visible, the same command goes on",
+    ]  # fmt: skip
 
 
 def test_an_interrupt_that_hits_a_finalizer_is_not_lost() -> None:

@@ -88,7 +88,7 @@ def check_kill(script: str, number: signal.Signals, after_s: float, home: Path, 
     wait_until_none_is_left(mark)
     shutil.rmtree(store)
     stderr = with_output[1]
-    assert "Traceback" not in stderr
+    assert "Traceback" not in stderr, stderr
     if number == signal.SIGKILL:
         assert process.returncode in (-signal.SIGKILL, 0)
     elif process.returncode:
