@@ -1,7 +1,7 @@
 """Compression and archives: from a file to the texts in it, each as a stream of bytes that can be opened again.
 
 Content decides what a file is, not its name. Every stream checks itself to the end: what is cut short, damaged, or
-followed by something else is refused whole. Nothing is ever unpacked to a name that an archive gives.
+followed by something else is refused whole, if it is read. Nothing is ever unpacked to a name that an archive gives.
 """
 
 import bz2
@@ -13,9 +13,11 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, Any, Final
 
@@ -36,7 +38,7 @@ CHUNK_BYTES: Final = 1 << 20
 _ISAL_ERROR: Any = igzip_lib.IsalError
 _DAMAGED: Final[tuple[type[Exception], ...]] = (
     *(EOFError, OSError, _ISAL_ERROR, lzma.LZMAError, zlib.error, zipfile.BadZipFile, tarfile.TarError),
-    *(NotImplementedError, RuntimeError, ValueError, UnicodeDecodeError),
+    *(NotImplementedError, RuntimeError, ValueError, UnicodeDecodeError, MemoryError),
 )
 """What the decompressors raise; zipfile says RuntimeError for a password and NotImplementedError for a method."""
 _WORKBOOK = re.compile(r"(xl|word|ppt)/|\[Content_Types\]\.xml|mimetype|content\.xml|Index/.*\.iwa")
@@ -44,6 +46,17 @@ _DEBRIS = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 _ENCRYPTED = 0x1
 _SPANNED_MARK = 4
 """Bytes of a mark that an archive may begin with (APPNOTE 8.5.5); zipfile passes over whatever else stands there."""
+
+_BOUNDED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+"""Methods that zipfile unpacks a piece at a time; bzip2 and LZMA it would unpack whole into memory."""
+_XZ_MEMORY = 512 << 20
+"""`xz -9` needs 65 MB; what asks for more than this is no CSV."""
+
+
+class Unreadable(StorageFailed):
+    """The file system does not give a source away (no permission, I/O error, no room to unpack): the store may be
+    well."""
+
 
 Opened = Callable[[], io.RawIOBase]
 """Opens a stream from its beginning."""
@@ -164,21 +177,20 @@ _OPENERS: Final[dict[Container, Callable[[io.RawIOBase], Any]]] = {
     "gzip": lambda raw: igzip.IGzipFile(fileobj=raw, mode="rb"),  # type: ignore[no-untyped-call]
     "zstd": lambda raw: pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"),
     "bzip2": lambda raw: _Joined(raw, bz2.BZ2Decompressor),
-    "xz": lambda raw: _Joined(raw, lzma.LZMADecompressor),
+    "xz": lambda raw: _Joined(raw, partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY)),
 }
 
 
-def texts_of(open_file: Callable[[], FileReads], where: str, *, in_order: bool) -> list[Text]:
+def texts_of(open_file: Opened, where: str, *, in_order: bool, hidden: list[str]) -> list[Text]:
     """The texts of a file: itself, or the files of the archive that it is, in natural order (or the archive's).
 
-    Hidden files and what systems leave behind in archives are left out. Raises `BadData` for what cannot be read.
+    Hidden files and what systems leave behind in archives are left out, and named in `hidden`. Raises `BadData` for
+    what cannot be read.
     """
-    return _peel(None, open_file, open_file, where, in_order, 0)
+    return _peel(None, open_file, where, in_order, hidden, 0)
 
 
-def _peel(
-    member: str | None, opened: Opened, open_file: Callable[[], FileReads], where: str, in_order: bool, layers: int
-) -> list[Text]:
+def _peel(member: str | None, opened: Opened, where: str, in_order: bool, hidden: list[str], layers: int) -> list[Text]:
     """Take one layer of compression after the other off."""
     head = read_up_to(opened(), HEAD_BYTES)
     kind = container_of(head)
@@ -187,19 +199,21 @@ def _peel(
     if layers == LAYERS_MAX:
         raise BadData(f"{where} is compressed again inside, more than {LAYERS_MAX} times: unpack it first")
     if kind in _OPENERS:
-        return _peel(member, _unpacking(kind, opened, where), open_file, where, in_order, layers + 1)
+        return _peel(member, _unpacking(kind, opened, where), where, in_order, hidden, layers + 1)
     if member is not None:
         raise BadData(f"{where} holds another archive, {printable(member, 80)!r}: unpack it first")
     if kind == "zip":
         members = _zip_members(_seekable(opened, layers, where), where)
     else:
         members = _tar_members(_seekable(opened, layers, where), where)
+    hidden += [name for name, _ in members if is_debris(name)]
+    members = [member for member in members if not is_debris(member[0])]
     if not in_order:
         members = _naturally(members)
     return [
         text
         for name, open_member in members
-        for text in _peel(name, open_member, open_file, f"{where}!{printable(name, 80)}", in_order, layers + 1)
+        for text in _peel(name, open_member, f"{where}!{printable(name, 80)}", in_order, hidden, layers + 1)
     ]
 
 
@@ -254,7 +268,7 @@ def _seekable(opened: Opened, layers: int, where: str) -> IO[bytes]:
             spool.flush()
             return io.BufferedReader(_Spooled(os.dup(spool.fileno()), nullcontext), CHUNK_BYTES)
     except OSError as error:
-        raise StorageFailed(f"{explain(error, f'unpack {where} into')} (TMPDIR is {tempfile.gettempdir()})") from error
+        raise Unreadable(f"{explain(error, f'unpack {where} into')} (TMPDIR is {tempfile.gettempdir()})") from error
 
 
 def _zip_members(file: IO[bytes], where: str) -> list[tuple[str, Opened]]:
@@ -272,10 +286,14 @@ def _zip_members(file: IO[bytes], where: str) -> list[tuple[str, Opened]]:
         )
     if min((entry.header_offset for entry in entries), default=0) > _SPANNED_MARK:
         raise BadData(f"{where} holds another archive before this one: several joined? unpack them first")
-    wanted = [entry for entry in entries if not entry.is_dir() and not is_debris(entry.filename)]
-    _refuse_doubled([entry.filename for entry in wanted], where)
+    wanted = [entry for entry in entries if not entry.is_dir()]
+    _check_names([entry.filename for entry in wanted], where)
     if any(entry.flag_bits & _ENCRYPTED for entry in wanted):
         raise BadData(f"{where} is an encrypted archive: unpack it with its password first")
+    if strange := [entry.filename for entry in wanted if entry.compress_type not in _BOUNDED]:
+        raise BadData(
+            f"{where} packs {printable(strange[0], 80)!r} in an unusual way: pack it again as an ordinary zip"
+        )
 
     def opener(entry: zipfile.ZipInfo) -> Opened:
         def open_member() -> io.RawIOBase:
@@ -306,8 +324,10 @@ def _tar_members(file: IO[bytes], where: str) -> list[tuple[str, Opened]]:
         archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  # as long as its members
         entries = archive.getmembers()
     _check_end_of_tar(file, archive.offset, where)
-    wanted = [entry for entry in entries if entry.isreg() and not is_debris(entry.name)]
-    _refuse_doubled([entry.name for entry in wanted], where)
+    wanted = [entry for entry in entries if entry.isreg()]
+    _check_names([entry.name for entry in wanted], where)
+    if any(entry.issparse() for entry in wanted):
+        raise BadData(f"{where} holds files with holes: pack them again without --sparse")
     if links := [
         entry.name for entry in entries if not entry.isreg() and not entry.isdir() and not is_debris(entry.name)
     ]:
@@ -344,9 +364,12 @@ def is_debris(name: str) -> bool:
     )
 
 
-def _refuse_doubled(names: list[str], where: str) -> None:
-    doubled = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-    if doubled:
+def _check_names(names: list[str], where: str) -> None:
+    """Raise `BadData` for a name that is there twice, or that a manifest could not hold."""
+    for name in names:
+        if name.encode("utf-8", "replace").decode() != name:
+            raise BadData(f"{where} holds {printable(name, 80)!r}: this name is not UTF-8 text; pack it again")
+    if doubled := next((name for name, count in Counter(names).items() if count > 1), None):
         raise BadData(f"{where} holds {printable(doubled, 80)!r} twice: which one is meant? pack it again")
 
 

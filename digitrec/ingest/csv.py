@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from digitrec.errors import NoInput, StorageFailed, TryAgain, explain
-from digitrec.ingest.containers import FileReads, Text, read_up_to, texts_of
+from digitrec.errors import NoInput, TryAgain, explain
+from digitrec.ingest.containers import FileReads, Text, Unreadable, read_up_to, texts_of
 from digitrec.ingest.fields import LINE_MAX_BYTES
 from digitrec.ingest.formats import HEAD_BYTES, container_of
 from digitrec.ingest.header import HEAD_LINES, Head
@@ -38,10 +38,6 @@ FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | o
 """Folders on the way need not be readable, only searchable (`O_PATH`, where there is that)."""
 PATH_MAX_BYTES = 4096
 """As open(2) has it for a path as a whole."""
-
-
-class Unreadable(StorageFailed):
-    """The file system does not give a source away (no permission, I/O error): the store may be well."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +92,13 @@ class SourceFile:
         self._hasher = ThreadPoolExecutor(1, "digitrec-sha256")
         self._reads: list[FileReads] = []
         self._hashed_bytes = 0
+        self.hidden = 0
+        self._closing = False
         self._packed = False
         self._hashing: Future[None] | None = None
 
     def close(self) -> None:
+        self._closing = True
         self._hasher.shutdown(cancel_futures=True)
         self._file.close()
 
@@ -122,7 +121,10 @@ class SourceFile:
 
     def texts(self, *, in_order: bool = False) -> list[Text]:
         """What there is to read in it. Raises `BadData` for a container that cannot be read."""
-        return texts_of(self._open, printable(str(self.path)), in_order=in_order)
+        hidden: list[str] = []
+        texts = texts_of(self._open, printable(str(self.path)), in_order=in_order, hidden=hidden)
+        self.hidden = len(hidden)
+        return texts
 
     def head(self, text: Text) -> Head:
         """The first `HEAD_LINES` lines of a text, or less where they are very long."""
@@ -194,7 +196,7 @@ class SourceFile:
 
     def _hash_all(self) -> None:
         raw = FileReads(self._file.fileno(), partial(reading, self.path))
-        while data := raw.read(1 << 20):
+        while not self._closing and (data := raw.read(1 << 20)):
             self._sha.update(data)
             self._hashed_bytes += len(data)
 
@@ -230,7 +232,9 @@ def _lines_of(fill: Callable[[Buffer, int], int], ring: Iterator[Buffer]) -> Ite
         if len(carry) > LINE_MAX_BYTES:
             yield Block(buffer.data, cut, stop, offset, too_long=True)
             carry, offset, skipping = b"", offset + len(carry), True
-    if carry.strip(b" \t\r" + END_OF_FILE):
+    if skipping:
+        yield Block(np.zeros(2 * PADDING, np.uint8), PADDING, PADDING, offset, too_long=True, unterminated=True)
+    elif carry.strip(b" \t\r" + END_OF_FILE):
         yield _unterminated(carry, offset)
 
 
@@ -258,7 +262,7 @@ def open_regular(path: Path, *, follow_links: bool = True) -> io.FileIO:
     Raises `NoInput` or `Unreadable`. Manifests name sources, so a name that is not UTF-8 is refused with `NoInput`.
     """
     shown = printable(str(path))
-    if not os.fsencode(path).decode("utf-8", "ignore").encode() == os.fsencode(path):
+    if "\0" in str(path) or os.fsencode(path).decode("utf-8", "ignore").encode() != os.fsencode(path):
         raise NoInput(f"cannot read {shown}: its name is not UTF-8 text; rename it")
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     try:

@@ -15,6 +15,8 @@ _CONTAINERS: Final[tuple[tuple[bytes, Container], ...]] = (
     (b"PK\x07\x08", "zip"),
 )
 _TAR_AT: Final = 257
+_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+"""A zstd file may begin with a frame that is skipped (RFC 8878, 3.1.2), as pzstd writes it."""
 HEAD_BYTES: Final = 512
 """So many bytes tell every format here."""
 
@@ -71,7 +73,7 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = tuple(
     for pattern, what, todo in (
         (rb"\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body|script|meta|title|table|div|p|h1|center|form)\b.*",
          "a web page (HTML)", "it may be a page to log in; download the file again"),
-        (rb"\s*<[a-z?!][^,]*>.*", "an XML document", _AS_CSV),
+        (rb"\s*<[a-z?!][^,>]*>(?![,;\t]).*", "an XML document", _AS_CSV),
         (rb"\s*(%[^\n]*\n\s*)*(@relation\b.*|%[^\n,]*)", "an ARFF file (Weka, OpenML)",
          "`digitrec fetch openml` reads OpenML's; else save it as CSV"),
         (rb'\s*[\[{]\s*(["\[{]|\]|\}|-?\d).*', "JSON", "save it as CSV"),
@@ -90,13 +92,17 @@ def container_of(head: bytes) -> Container | None:
     """The compression or archive that a file's first bytes are of, if it is one that is read."""
     if head[_TAR_AT : _TAR_AT + 5] == b"ustar" or _is_old_tar(head):
         return "tar"
+    if _SKIPPABLE.match(head):
+        return "zstd"
     return next((kind for magic, kind in _CONTAINERS if head.startswith(magic)), None)
 
 
 def foreign_format(head: bytes) -> str:
     """What a file is that is no CSV, and what to do about it; nothing if it may be CSV."""
+    columns = b"\0" not in head and re.search(rb"[,;\t]", head.partition(b"\n")[0])
     for magic, what, todo in _MAGICS:
-        if head.startswith(magic):
+        # A header may begin with ORCID or PAR1: these few letters say nothing where columns follow.
+        if head.startswith(magic) and not (columns and magic.isalnum() and len(magic) <= 6):
             return f"{what}: {todo}"
     for pattern, what, todo in _PATTERNS:
         if pattern.fullmatch(head[:HEAD_BYTES]):

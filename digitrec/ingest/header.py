@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from digitrec.contract import PIXELS
@@ -26,7 +27,7 @@ from digitrec.ingest.dialect import (
     split_line,
     unquote,
 )
-from digitrec.ingest.fields import LINE_MAX_BYTES
+from digitrec.ingest.fields import LINE_MAX_BYTES, NUMBER_MAX_BYTES
 from digitrec.ingest.formats import foreign_format
 from digitrec.options import ReadOptions
 from digitrec.shown import printable
@@ -41,7 +42,7 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
 COUNTED = re.compile(r"(\d{1,6})(?:\.0)?", re.ASCII)
 """A name that is a number, as pandas writes those that nobody gave."""
-_SEP_LINE = re.compile(rb'"?sep=(.)"?\1*', re.IGNORECASE)
+SEP_LINE = re.compile(rb'"?sep=(.)"?\1*', re.IGNORECASE)
 """As Excel wants it; what saves such a file as a table fills the line up with separators."""
 
 
@@ -56,11 +57,12 @@ class Head:
 @dataclass(frozen=True)
 class Opening:
     """What a source's beginning says: its columns, where its data begins (bytes, lines before), the names of its
-    header, folded, as they stand there (none without a header), and what to tell."""
+    header, folded, as they stand there (none without a header), and what to tell; `blank` lines stand before it."""
 
     layout: Layout
     offset: int
     lines: int
+    blank: int = 0
     header: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -88,7 +90,8 @@ def _read_opening(head: Head, options: ReadOptions) -> Opening:
     place, index, separator = 0, list[str](), ""
     while place < len(lines) and not lines[place].text.strip(b" \t,;"):
         place += 1
-    if place < len(lines) and (match := _SEP_LINE.fullmatch(lines[place].text)):
+    blank = place
+    if place < len(lines) and (match := SEP_LINE.fullmatch(lines[place].text)):
         separator, place = match[1].decode("latin-1"), place + 1
     if place == len(lines):
         raise BadData(f"the file is empty; {EXPECTED}")
@@ -119,7 +122,14 @@ def _read_opening(head: Head, options: ReadOptions) -> Opening:
     named = replace(layout, names=layout.names[len(index) :], targets=layout.targets[len(index) :])
     notes = [*index, *_layout_notes(named, options), *unlabelled, *_separator_notes(separator, rows)]
     offset = lines[place - 1].end if place else len(BOM) * head.data.startswith(BOM)
-    return Opening(layout, offset, place, header, tuple(notes))
+    layout, header = _shared(layout, header)
+    return Opening(layout, offset, place, blank, header, tuple(notes))
+
+
+@lru_cache(maxsize=64)
+def _shared(layout: Layout, header: tuple[str, ...]) -> tuple[Layout, tuple[str, ...]]:
+    """The same objects for equal columns: an archive may have thousands of members of one layout."""
+    return layout, header
 
 
 def _refuse_other_formats(head: Head) -> None:
@@ -212,7 +222,7 @@ def _no_header_remedy(names: Sequence[str]) -> str:
 
 def _made_unique(names: Sequence[str]) -> bool:
     """True for what pandas makes of a row that it takes for a header: `0`, `0.1`, `0.2`, … for doubled zeros."""
-    suffixes = {int(name.partition(".")[2]) for name in names if re.fullmatch(r"0\.\d+", name)}
+    suffixes = {int(name.partition(".")[2]) for name in names if re.fullmatch(r"0\.\d{1,6}", name, re.ASCII)}
     return len(suffixes) > PIXELS // 4 and suffixes.issuperset(range(1, len(suffixes)))
 
 
@@ -257,7 +267,7 @@ def _fit_to_rows(names: list[str], rows: Sequence[list[bytes]]) -> tuple[list[st
 def _count_up(values: Sequence[str]) -> bool:
     """True for the names of rows: each another. Numbers must also go up one by one, or be no pixels: a few rows could
     have another label or corner each."""
-    if len(values) < 2 or len(set(values)) < len(values):
+    if len(values) < 2 or len(set(values)) < len(values) or max(map(len, values)) > NUMBER_MAX_BYTES:
         return False
     if not all(value.isascii() and value.isdigit() for value in values):
         return not any(_NUMBER.fullmatch(value) for value in values)

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from digitrec.contract import PIXELS
 from digitrec.errors import BadData
-from digitrec.ingest.csv import Block, SourceFile
-from digitrec.ingest.dialect import KEY, Layout, few, fold, split_line, unquote
+from digitrec.ingest.csv import END_OF_FILE, Block, SourceFile
+from digitrec.ingest.dialect import KEY, LABEL, Layout, few, fold, split_line, unquote
 from digitrec.ingest.fields import LINE_MAX_BYTES
-from digitrec.ingest.header import COUNTED, guess_separator
+from digitrec.ingest.header import BOM, COUNTED, SEP_LINE, guess_separator
 from digitrec.ingest.members import Reading
 from digitrec.ingest.pixels import Parsed, Rows, parse_block
 from digitrec.ingest.rejects import (
@@ -46,6 +46,11 @@ MANY_FIELDS: Final = 32
 """So many fields make a table of images; with fewer, a line is a remark, or damaged."""
 KEYS_COUNTED: Final = 10_000_000
 """Doubled keys are counted exactly among so many rows (some 300 MB); beyond them the count is a lower bound."""
+
+CUT_SHORT: Final = (
+    "the file is cut short: its last line is incomplete and has no line end; nothing was published, get the whole file"
+)
+HOLE: Final = bytes(64)
 
 _LETTERS: Final = string.ascii_letters.encode()
 _NAME = re.compile(r"[a-z_].*\d+|\d+[x×]\d+")
@@ -83,6 +88,7 @@ class Intake:
         self._spans: list[Span] = []
         self._notes: list[str] = []
         self._keys: list[pa.Array] = []
+        self._keys_counted = 0
         self._lit = self._bright = False
         self._threads, self._progress, self._total, self._plain = threads, progress, total, plain
         self._started = time.monotonic()
@@ -149,13 +155,14 @@ class Intake:
         if good and not self._bright:
             brightest = int(rows.images[:good].max())
             self._lit, self._bright = self._lit or brightest > 0, brightest > DARKEST_WHITE
-        if keys and sum(map(len, self._keys)) < KEYS_COUNTED:
+        if keys and self._keys_counted < KEYS_COUNTED:
             self._keys.append(pa.array(keys, pa.string()))
+            self._keys_counted += len(keys)
         self.shards.took(good, keys)
 
     def check(self, source: SourceFile, unparsed: int) -> None:
-        """Raise `BadData` as soon as nothing that may follow could bring the rejects back into the budget, or if they are
-        too many to be kept. `unparsed`: bytes that were read and not yet looked at."""
+        """Raise `BadData` as soon as nothing that may follow could bring the rejects back into the budget, or if they
+        are too many to be kept. `unparsed`: bytes that were read and not yet looked at."""
         ahead = self._total - self._bytes - source.position + unparsed
         # At the end the budget is looked at when everything is counted; what is packed may hold any number of rows.
         left = ahead + LINE_MAX_BYTES if self._plain and ahead else float("inf")
@@ -210,7 +217,11 @@ class _TextIntake:
 
     def take(self) -> None:
         """Read it to its end."""
+        if before := self.reading.opening.blank:
+            self.intake.skipped["blank_lines"] += before
         for block in self.source.blocks(self.reading.text, self.reading.opening.offset):
+            if block.too_long and block.unterminated:
+                raise BadData(f"{self.name}:{self.lines}: {CUT_SHORT}")
             if block.too_long:
                 self._reject_long(block)
             else:
@@ -243,6 +254,7 @@ class _TextIntake:
         self.intake.rows += 1
         self.lines += 1
         raw = block.bytes(block.start, block.stop)
+        self._refuse_holes(raw, self.lines)
         self._refuse_other_lines(raw, self.lines)
         text = escaped(raw)
         reason = REASONS[LINE_TOO_LONG]
@@ -253,6 +265,7 @@ class _TextIntake:
         """The rejected rows of a part of a block that follows what was counted so far."""
         for line, row, start, newline, reason, column, found in refused.tolist():
             raw = block.bytes(start, newline).rstrip(b"\r")
+            self._refuse_holes(raw, self.lines + 1 + line)
             if reason in {COLUMN_COUNT, LINE_TOO_LONG}:
                 self._refuse_other_lines(raw, self.lines + 1 + line)
             note = f"{found} columns: " if reason == COLUMN_COUNT else ""
@@ -269,6 +282,7 @@ class _TextIntake:
 
     def _value(self, raw: bytes, column: int) -> str:
         """The bad field of a rejected row, without blanks and quotes, escaped."""
+        raw = raw.removeprefix(BOM)
         fields = split_line(raw, self.layout.separator)
         field = (
             unquote(fields[column])
@@ -278,10 +292,12 @@ class _TextIntake:
         return printable(field, VALUE_MAX)
 
     def _repeats_header(self, block: Block, refused: np.ndarray) -> bool:
-        """True for a line that is the header once more. Raises `BadData` for another header: all that follows would be
-        misread."""
+        """True for a line that is the header once more, or what stands around one where files were joined: Excel's
+        `sep=`, an end of file. Raises `BadData` for another header: all that follows would be misread."""
         start, newline = int(refused[2]), int(refused[3])
         raw = block.bytes(start, newline).rstrip(b"\r")
+        if raw.removeprefix(BOM) == END_OF_FILE or SEP_LINE.fullmatch(raw.removeprefix(BOM)):
+            return True
         if not self._may_be_header(raw):
             return False
         names = self._names_in(raw, self.layout.separator)
@@ -291,7 +307,7 @@ class _TextIntake:
         return False
 
     def _names_in(self, raw: bytes, separator: str) -> list[str]:
-        fields = split_line(raw.removeprefix(b"\xef\xbb\xbf"), separator) or []
+        fields = split_line(raw.removeprefix(BOM), separator) or []
         return [fold(unquote(field)) for field in fields]
 
     def _refuse_header(self, names: list[str], line: int) -> None:
@@ -303,15 +319,30 @@ class _TextIntake:
                 "were joined; nothing was published, ingest each by itself"
             )
 
+    def _refuse_holes(self, raw: bytes, line: int) -> None:
+        """Raise `BadData` for a run of NUL bytes: room that was reserved and never written, where rows should be."""
+        if HOLE in raw[:LINE_MAX_BYTES]:
+            raise BadData(
+                f"{self.name}:{line}: a run of NUL bytes: the file was not written or fetched to its end; nothing was "
+                "published, get it again"
+            )
+
     def _refuse_other_lines(self, raw: bytes, line: int) -> None:
-        """Raise `BadData` for a line that shows that files of several kinds were joined, so that more than this row is
-        lost: one of another separator, the header of another table, or several rows with CR between them."""
-        raw = raw[: 2 * LINE_MAX_BYTES]
+        """Raise `BadData` for a line that shows that files were joined, so that more than this row is lost: several
+        rows in one line, one of another separator, or the header of another table."""
+        raw = raw[:LINE_MAX_BYTES]  # of a longer line there may be no more, depending on where blocks end
         separator, columns = self.layout.separator, len(self.layout.targets)
         if sum(piece.count(separator.encode()) == columns - 1 for piece in raw.split(b"\r")) > 1:
             raise BadData(
                 f"{self.name}:{line}: several rows in one line, with CR between them: convert all line ends to LF or "
                 "CRLF; nothing was published"
+            )
+        fields = raw.count(separator.encode()) + 1
+        if fields > columns and ((fields - 1) % (columns - 1) == 0 or fields % columns == 0):
+            raise BadData(
+                f"{self.name}:{line}: {fields:,} columns where {columns:,} are expected: several rows in one line "
+                "(files joined without a line end between them), or decimal commas between commas; nothing was "
+                "published"
             )
         other = guess_separator(raw)
         fields = sum(bool(field.strip()) for field in raw.split(other.encode()))
@@ -356,24 +387,22 @@ class _TextIntake:
         if len(parsed.refused):
             reason, column, found = parsed.refused[0, 4:].tolist()
             torn = reason == UNTERMINATED_QUOTE or (reason == COLUMN_COUNT and found < columns)
-            torn = (
-                torn
-                or (column == columns - 1 and reason == NOT_A_NUMBER)
-                or split_line(raw, self.layout.separator) is None
-            )
+            fields = split_line(raw, self.layout.separator)
+            torn = torn or (column == columns - 1 and reason == NOT_A_NUMBER) or fields is None
+            last = unquote((fields or [b""])[-1])
+            torn = torn or (reason != COLUMN_COUNT and self.layout.targets[-1] >= LABEL and not last)
             if torn:
                 what = f"{found} of {columns} columns" if reason == COLUMN_COUNT else "an incomplete last column"
-                raise BadData(
-                    f"{line}: the file is cut short: its last line has {what} and no line end; nothing was published, "
-                    "get the whole file"
-                )
-        if len(parsed.refused) or not self.reading.text.plain:
+                raise BadData(f"{line}: {CUT_SHORT} ({what})")
+        if len(parsed.refused):
             return
         if self.layout.targets[-1] == KEY and not self.intake.options.allow_unterminated:
             raise BadData(
                 f"{line}: the last line has no line end, and its row key may be cut short; get the whole file, or take "
                 "it as it is with --allow-unterminated"
             )
+        if not self.reading.text.plain:
+            return
         name = printable(self.source.name)
         self.intake.note(f"{name}: the last line has no line end; it has all its columns and counts")
 

@@ -6,7 +6,9 @@ each content is remembered by `landing_records`.
 
 import hashlib
 import itertools
+import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +21,7 @@ from digitrec.errors import (
     AlreadyPublished,
     BadData,
     Corrupt,
+    DigitrecError,
     NoInput,
     OtherFormat,
     StorageFailed,
@@ -26,7 +29,8 @@ from digitrec.errors import (
     UsageError,
     storage_errors,
 )
-from digitrec.ingest.csv import Unreadable, open_regular, reading
+from digitrec.ingest.containers import Unreadable
+from digitrec.ingest.csv import open_regular, reading
 from digitrec.ingest.landing_records import Cache, book, read_record, record_path
 from digitrec.ingest.landing_scan import (
     ENDLESS,
@@ -44,6 +48,7 @@ from digitrec.progress import Progress, Step, silent
 from digitrec.shown import printable
 from digitrec.store.layout import Store
 
+LOG = logging.getLogger("digitrec.ingest")
 LANDING = "landing"
 SMALL_BYTES = 1 << 20
 SMALL_AT_ONCE = 8
@@ -262,6 +267,13 @@ def _take(store: Store, fresh: _Fresh, tally: _Tally, threads: int | None, progr
         reason = _for_a_folder(str(error))
         tally.refuse(path, reason)
         return book(store, fresh.record, {"refused": reason})
+    except DigitrecError:
+        raise  # the store's trouble, or the system's: it concerns every file
+    except Exception as error:
+        # A file that brings out a bug of ours stops no other, and is looked at again by a version without it.
+        LOG.exception("a bug in digitrec, met in %s", printable(path))
+        tally.refuse(path, f"a bug in digitrec: {type(error).__name__}: {error}")
+        return None
     tally.ingested.append((path, report))
     [source] = report.sources
     booked = book(store, record_path(source.sha256, options), {"dataset": report.dataset})
@@ -274,6 +286,11 @@ def _take(store: Store, fresh: _Fresh, tally: _Tally, threads: int | None, progr
 def _for_a_folder(reason: str) -> str:
     """A refusal that names an option as the remedy, with where to write that option for a file of landing/."""
     named = [option for option in FOLDER_OPTIONS if f"--{option.replace('_', '-')}" in reason]
+    others = sorted(
+        set(re.findall(r"--[a-z][a-z-]+", reason)) - {f"--{name.replace('_', '-')}" for name in FOLDER_OPTIONS}
+    )
+    if others and not named:
+        return f"{reason} (of landing/ no folder can say that: `digitrec ingest FILE {others[0]} …` takes it by hand)"
     first, newline, rest = reason.partition("\n")
     where = f" (in landing/: {', '.join(named)}, in a file {OPTIONS_FILE} beside it)" if named else ""
     return first + where + newline + rest

@@ -13,8 +13,10 @@ from digitrec.ingest.header import Opening, read_opening
 from digitrec.options import ReadOptions
 from digitrec.shown import printable
 
+_PAPERS: Final = {"readme", "license", "licence", "copying", "notice", "changelog", "about"}
 _TABLES: Final = {".csv", ".tsv", ".tab", ".data", ".gz", ".zst", ".bz2", ".xz", ".parquet"}
-"""A member with such a name that cannot be read refuses the archive; a read-me or a licence is left out."""
+"""A member with such a name, or named like one that can be read, refuses the archive if it cannot be read; a read-me or
+a licence is left out."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def readings_of(source: SourceFile, options: ReadOptions) -> tuple[list[Reading]
         raise BadData(f"{where} is an archive without a CSV of digits (it holds {found}){why}")
     _refuse_mixture(readings, others, where)
     left_out = [f"left out of {printable(source.name)}: {few(others)}"] if others else []
-    return readings, [*_notes(readings), *left_out]
+    hidden = [f"left out of {printable(source.name)}: {source.hidden:,} hidden files"] if source.hidden else []
+    return readings, [*_notes(readings), *left_out, *hidden]
 
 
 def _named(where: str, text: Text) -> str:
@@ -89,15 +92,23 @@ def _sorted_out(
 def _refuse_mixture(readings: Sequence[Reading], others: dict[str, str], where: str) -> None:
     """Raise `BadData`, naming `--member`, for members of several layouts, or for tables that cannot be read."""
     layouts = {reading.opening.layout.optional: str(reading.text.member) for reading in readings}
-    tables = [name for name in others if PurePosixPath(name).suffix.lower() in _TABLES]
+    kinds = _TABLES | {_kind(str(reading.text.member)) for reading in readings}
+    tables = [name for name in others if _kind(name) in kinds and PurePosixPath(name).stem.lower() not in _PAPERS]
     if len(layouts) == 1 and not tables:
         return
     found = [f"{printable(name, 80)!r} with {columns}" for columns, name in layouts.items()]
-    found += [f"{printable(name, 80)!r}, which is no CSV of digits" for name in tables[:3]]
+    found += [
+        f"{printable(name, 80)!r}, which cannot be read ({others[name].rpartition('!')[2][:200]})"
+        for name in tables[:3]
+    ]
     raise BadData(
         f"{where} holds several layouts: {'; '.join(found)}. Say which file is meant, "
         f"--member {printable(str(readings[0].text.member), 80)}"
     )
+
+
+def _kind(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
 def _notes(readings: Sequence[Reading]) -> list[str]:

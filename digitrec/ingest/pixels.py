@@ -16,7 +16,7 @@ from digitrec.contract import KEY_MAX_BYTES, PIXELS
 from digitrec.ingest.compiled import compiled
 from digitrec.ingest.dialect import IGNORED, KEY, LABEL, Layout
 from digitrec.ingest.fields import COMMA, NEWLINE, QUOTE, RETURN, is_key, is_padding, parse_exactly
-from digitrec.ingest.rejects import BLANK_LINE, GOOD
+from digitrec.ingest.rejects import BLANK_LINE, COLUMN_COUNT, GOOD
 from digitrec.ingest.simd import LANES, parse_lanes
 
 PADDING: Final = LANES
@@ -140,7 +140,8 @@ def parse(
         elif reason != BLANK_LINE:
             note_refused(refused[bad], line, row, position, following - 1, reason, column, found)
             bad += 1
-            stopped = 2 * unread > len(targets)
+            # Decimals may hide a header of numbers; a line of one or two fields may be `sep=;` or an end of file.
+            stopped = 2 * unread > len(targets) or top > 0 or (reason == COLUMN_COUNT and found <= 2)
         row += reason != BLANK_LINE
         position = following
         line += 1

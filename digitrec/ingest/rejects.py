@@ -258,13 +258,14 @@ _IF_LABEL = "if that is the label, --label none reads without it"
 
 def _labels(rejects: Sequence[Reject]) -> str:
     found = _share(rejects, lambda reject: reject.reason == "label_out_of_range")
-    values = {int(float(reject.value or 0)) for reject in found if _is_number(reject.value)}
+    numbers = [float((reject.value or "").replace(",", ".")) for reject in found if _is_number(reject.value)]
+    values = set(filter(math.isfinite, numbers))
     if not values:
         return ""
     if values == {10}:
         return "10 stands for the digit 0 (as in MATLAB and SVHN): write 0"
     if max(values) <= 61:
-        return f"labels up to {max(values)} are letters (EMNIST): keep the rows with labels 0 to 9"
+        return f"labels up to {max(values):g} are letters (EMNIST): keep the rows with labels 0 to 9"
     return "the column taken for the label holds other numbers; --label NAME names it, --label none reads without"
 
 

@@ -62,7 +62,7 @@ class Open(Exception):
         self.field = field
 
 
-def read(data: bytes, spec: Spec, *, packed: bool = False) -> Outcome:
+def read(data: bytes, spec: Spec) -> Outcome:
     """The verdict on each row behind the header, which is the first line that is not blank."""
     spec = Spec(tuple(name.strip() for name in spec.names), spec.roles, spec.separator, spec.pixel_max)
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
@@ -76,7 +76,7 @@ def read(data: bytes, spec: Spec, *, packed: bool = False) -> Outcome:
     spec = fitted(spec, [line for line in rows if not is_blank(line, b" \t" + spec.separator)])
     labelled = "label" in spec.roles and not first_label_is_unknown(rows, spec)
     verdicts: list[Row | Refusal] = []
-    blank = repeated = 0
+    blank, repeated = header, 0
     for number, line in enumerate(rows, start=header + 1):
         text = line.rstrip(b"\r").removeprefix(b"\xef\xbb\xbf")
         if len(line) <= LINE_MAX_BYTES and is_blank(text, b" \t" + spec.separator):
@@ -89,7 +89,7 @@ def read(data: bytes, spec: Spec, *, packed: bool = False) -> Outcome:
                 verdicts.append(read_row(line, text, spec, labelled, image_id))
             except Bad as bad:
                 verdicts.append(Refusal(image_id, number + 1, offset, bad.column, bad.reason))
-            if number == whole and was_cut(text, spec, verdicts[-1], packed):
+            if number == whole and was_cut(text, spec, verdicts[-1]):
                 return Outcome(cut_short=True)
         offset += len(line) + 1
     return Outcome(tuple(verdicts), blank, repeated)
@@ -159,8 +159,10 @@ def first_label_is_unknown(rows: list[bytes], spec: Spec) -> bool:
     return False
 
 
-def was_cut(text: bytes, spec: Spec, verdict: Row | Refusal, packed: bool) -> bool:
+def was_cut(text: bytes, spec: Spec, verdict: Row | Refusal) -> bool:
     """A last line without line end must have all its columns, and a last one that cannot have been longer."""
+    if isinstance(verdict, Refusal) and verdict.reason == "line_too_long":
+        return True
     try:
         fields = split(text, spec)
     except Open:
@@ -168,8 +170,9 @@ def was_cut(text: bytes, spec: Spec, verdict: Row | Refusal, packed: bool) -> bo
     if isinstance(verdict, Refusal):
         if verdict.reason == "column_count":
             return len(fields) < len(spec.roles)
-        return verdict.reason == "not_a_number" and verdict.column == spec.names[-1]
-    return spec.roles[-1] == "key" and not packed
+        empty = spec.roles[-1] in {"label", *range(784)} and not content_or_raw(fields[-1], spec)
+        return empty or (verdict.reason == "not_a_number" and verdict.column == spec.names[-1])
+    return spec.roles[-1] == "key"
 
 
 def read_row(line: bytes, text: bytes, spec: Spec, labelled: bool, image_id: int) -> Row:

@@ -53,7 +53,7 @@ def test_blank_lines_are_skipped_counted_and_said(blank: bytes, reads: Reads) ->
     """Lines of nothing, of blanks, of separators: before the header, between all rows, at the end. No id is spent."""
     spaced = b"".join(line + b"\n" + blank + b"\n" for line in LINES)
     said = reads(blank + b"\n\n" + spaced + blank + b"\n\n")
-    assert "skipped 43 blank lines" in said
+    assert "skipped 45 blank lines" in said
 
 
 def test_the_header_again_is_skipped_counted_and_said(reads: Reads) -> None:
@@ -180,7 +180,7 @@ def test_an_empty_column_at_the_end_of_each_line_is_read(reads: Reads, take: Tak
 
 
 @pytest.mark.parametrize("length", [65_536, 65_537, 70_000, 1_000_000, 9_000_000])
-@pytest.mark.parametrize("filler", [b"1", b",", b"\0", b" "])
+@pytest.mark.parametrize("filler", [b"1", b",", b"x", b" "])
 def test_a_line_of_any_length_is_one_row_at_most(length: int, filler: bytes, take: Takes, store: Store) -> None:
     """Above 64 KiB it is rejected unread, and reading goes on behind its newline."""
     blank = length <= 65_536 and filler in b", "
@@ -192,6 +192,41 @@ def test_a_line_of_any_length_is_one_row_at_most(length: int, filler: bytes, tak
         assert reject["byte_offset"] == sum(len(line) + 1 for line in LINES[:6])
         assert reject["reason"] == ("line_too_long" if length > 65_536 else "column_count")
         assert len(str(reject["text"]).encode()) <= 200
+
+
+@pytest.mark.parametrize("room", [64, 4096, 100_000, 6_000_000])
+def test_room_that_was_never_written_refuses_the_file(room: int, refused: Refuses) -> None:
+    """NUL where rows should be, at the end or in the middle, as interrupted downloads and crashed machines leave it."""
+    half = PLAIN_CSV[: len(PLAIN_CSV) // 2]
+    for name, data in (
+        ("end.csv", half + bytes(room)),
+        ("hole.csv", half + bytes(room) + PLAIN_CSV[len(half) + room :]),
+    ):
+        told = refused(data, name, max_rejects=1)
+        assert "NUL" in told or "cut short" in told
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_files_joined_without_a_line_end_are_refused(header: bool, refused: Refuses) -> None:
+    """The last row of one and the first line of the next are one line: two rows, or one and a header."""
+    data = PLAIN_CSV if header else PLAIN_CSV.partition(b"\n")[2]
+    told = refused(data[:-1] + data, max_rejects=1, no_header=not header)
+    assert "several rows in one line" in told or "another header" in told
+
+
+def test_excels_separator_line_again_is_skipped(reads: Reads) -> None:
+    """As in files that were joined; an end-of-file mark between them too."""
+    part = b"sep=;\r\n" + table(UNLABELLED, pixel_rows(), ";", end="\r\n")
+    reads(part + part, expect=TWICE)
+    reads(part + b"\x1a\r\n" + part, "b.csv", expect=TWICE)
+
+
+def test_a_header_of_numbers_again_is_skipped_whatever_white_is(take: Takes) -> None:
+    """Only its numbers above --pixel-max are no pixels."""
+    numbers = table(range(784), pixel_rows())  # type: ignore[arg-type]
+    report = take(numbers * 2, pixel_max=500)
+    assert (report.rows, report.rejects) == (2 * ROWS, 0)
+    assert "skipped 1 repeated headers" in report.notes
 
 
 def test_a_long_row_with_all_its_columns_is_read(take: Takes, store: Store) -> None:
