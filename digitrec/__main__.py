@@ -1,6 +1,15 @@
-"""`python -m digitrec`: the command, where no console script is at hand."""
+"""The command, as `digitrec` and as `python -m digitrec`: a signal ends it in time while it is still being imported."""
 
-from digitrec.cli import main
+from digitrec.process import prepare_process
+
+
+def main() -> None:
+    """The console script."""
+    prepare_process()
+    from digitrec.cli import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

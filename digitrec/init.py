@@ -6,9 +6,10 @@ this, `docker stop` and Kubernetes would wait for their time limit and kill, and
 
 import os
 import signal
-from types import FrameType
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+TYPED = (signal.SIGINT, signal.SIGQUIT)
+"""What a terminal sends for a key, and to every process of its foreground group itself."""
 
 
 def leave_process_one() -> None:
@@ -18,24 +19,24 @@ def leave_process_one() -> None:
     """
     if os.getpid() != 1:
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # none is lost between the fork and the handlers
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*FORWARDED, signal.SIGCHLD))  # blocked ones wait, none is lost
     child = os.fork()
     if child:
         os._exit(_serve(child))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(child: int) -> int:
-    """Reap until the child has ended, and return the exit code that a shell would give it."""
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        os.kill(child, number)
-
-    for number in FORWARDED:
-        signal.signal(number, forward)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+    """Forward and reap until the child has ended, and return the exit code that a shell would give it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would leave nothing to wait for
     while True:
-        ended, status = os.wait()
-        if ended == child:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+        told = signal.sigwaitinfo((*FORWARDED, signal.SIGCHLD))
+        if told.si_signo != signal.SIGCHLD:
+            typed = told.si_signo in TYPED and told.si_code > 0  # from the kernel, not from a process
+            if not typed:
+                os.kill(child, told.si_signo)
+            continue
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            if found[0] == child:
+                code = os.waitstatus_to_exitcode(found[1])
+                return code if code >= 0 else 128 - code

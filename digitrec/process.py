@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
 
+from digitrec.init import leave_process_one
+
 INTERRUPTED = "interrupted; nothing half-done is visible, the same command goes on"
 INTERRUPTED_CODE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,7 +34,12 @@ _numbers: tuple[int, int] | None = None
 
 
 def prepare_process() -> None:
-    """Make signals end this process in time, and its output harmless. To be called once or more by the main thread."""
+    """Make signals end this process in time, and its output harmless; process 1 goes on in a child.
+
+    To be called before any thread is started, by the main thread; once more does nothing, but to watch signals again
+    that a library has taken meanwhile.
+    """
+    leave_process_one()
     _open_channels()
     _watch_signals()
 
@@ -83,6 +90,24 @@ def _watch_signals() -> None:
     sys.unraisablehook = _raise_again
 
 
+def _forget_signals() -> None:
+    """In a child: what signals it, signals neither its parent, whose pipe this is, nor a command, which it is not."""
+    global _numbers
+    if _numbers is None:
+        return
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, signal.SIG_DFL)
+    for end in _numbers:
+        os.close(end)
+    _numbers = None
+    sys.unraisablehook = sys.__unraisablehook__
+
+
+os.register_at_fork(after_in_child=_forget_signals)
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     """Handle the first signal in order, if there is an order, and any other by leaving."""
     global _in_order, _interrupted
@@ -109,7 +134,8 @@ def _drop_traces() -> None:
 def _raise_again(lost: "sys.UnraisableHookArgs") -> None:
     """Repeat an interrupt that hit where nothing can be raised, as in a callback of a C library or in `__del__`."""
     global _in_order
-    if issubclass(lost.exc_type, Exception):
+    prefects = lost.exc_type.__name__ == "TerminationSignal"
+    if not prefects and not issubclass(lost.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
         return
     _in_order = True

@@ -24,7 +24,6 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from digitrec.errors import DigitrecError, Interrupted, UsageError, told_by_system
-from digitrec.init import leave_process_one
 from digitrec.private import provide_home
 from digitrec.process import INTERRUPTED, channel_of, ending_in_order, prepare_process, tell_once, was_interrupted
 from digitrec.progress import Progress, Step
@@ -97,7 +96,6 @@ def run_app(app: App, tokens: Sequence[str] | None = None) -> NoReturn:
     Without `tokens` the process is taken to be the command's own.
     """
     if tokens is None:
-        leave_process_one()
         prepare_process()
         tokens = sys.argv[1:]
     tokens = list(tokens)

@@ -2,7 +2,8 @@
 
 Imports make millions of objects that stay; looking for garbage among them, again and again, costs a third of a script's
 time. And a script is a process of ours from its first moment on: a signal may come, and a channel may be closed, while
-Prefect is imported. In a worker's process that only loads the flow, signals and channels are the worker's business.
+Prefect is imported; as process 1 the kernel would spare it the signal. In a worker's process that only loads the flow,
+signals and channels are the worker's business.
 
 It also gives a process without a home one, and says in one line which setting it is that Prefect, when it is imported,
 does not take; in a worker's process, Prefect is imported before.

@@ -11,6 +11,7 @@ import pytest
 from digitrec.store.catalog import published
 from digitrec.store.layout import Store
 
+ROOT = Path(__file__).parents[1]
 PRELUDE = """
 import os, signal, sys, time
 from digitrec.process import prepare_process
@@ -61,6 +62,26 @@ sys.exit(outcome(command))
 BEFORE_THE_COMMAND = """
 os.write(1, b"ready\\n")
 time.sleep(60)
+"""
+EXIT_IN_A_FINALIZER = """
+class Last:
+    def __del__(self):
+        sys.exit(5)
+def command():
+    Last()
+    time.sleep(0.2)
+sys.exit(outcome(command))
+"""
+CHILD_IS_SIGNALLED = """
+def command():
+    child = os.fork()
+    if not child:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    time.sleep(3)  # longer than a parent that was told would go on
+    print(ended)
+sys.exit(outcome(command))
 """
 REDIRECTIONS = [
     ">&-",
@@ -121,6 +142,41 @@ def test_an_interrupt_that_hits_a_finalizer_is_not_lost() -> None:
     """Where nothing can be raised Python would print a trace and go on; it is raised a moment later instead."""
     code, _, stderr = run(LOST_IN_A_FINALIZER)
     assert (code, stderr.count("\n")) == (130, 1)
+
+
+def test_only_an_interrupt_is_raised_again() -> None:
+    """What else a finalizer raises is told, as Python does, and is nobody's Ctrl-C."""
+    code, _, stderr = run(EXIT_IN_A_FINALIZER)
+    assert code == 0, stderr
+    assert "SystemExit: 5" in stderr
+
+
+def test_a_signal_to_a_forked_child_is_its_own() -> None:
+    """A child ends by it, and its parent goes on."""
+    assert run(CHILD_IS_SIGNALLED) == (0, "-15\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_ends_the_command_while_it_is_imported(number: signal.Signals, tmp_path: Path) -> None:
+    """Exit 130, one line, no trace."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitrec", "list", "datasets"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([waiting("cyclopts", tmp_path), str(ROOT)])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    process.stdout.readline()
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr.count("\n")) == (130, 1), stderr
+
+
+def waiting(package: str, folder: Path) -> str:
+    """A folder with a package that says on standard output that it is being imported, which then takes for ever."""
+    (folder / f"{package}.py").write_text("import os, time; os.write(1, b'ready\\n'); time.sleep(100)")
+    return str(folder)
 
 
 def test_under_nohup_a_hang_up_is_ignored() -> None:

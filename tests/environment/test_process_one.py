@@ -1,16 +1,20 @@
 """The command as the first process of a container: it ends on SIGTERM, reaps orphans, and gives its exit code on."""
 
+import fcntl
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import pytest
 
 from digitrec.store.layout import Store
-from tests.environment.conftest import COMMAND, ROOT, clean
+from tests.environment.conftest import ROOT, clean
+from tests.test_process import waiting
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
@@ -25,13 +29,21 @@ def has_namespaces() -> bool:
 pytestmark = pytest.mark.skipif(not has_namespaces(), reason="no PID namespaces here")
 
 
-def start(*command: object) -> subprocess.Popen[str]:
+def start(*command: object, terminal: int | None = None, **variables: str) -> subprocess.Popen[str]:
+    """A command as process 1, and, if one is given, as the first of this terminal's session."""
+
+    def take_terminal() -> None:
+        if terminal is not None:
+            os.setsid()
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
     return subprocess.Popen(
         [*NAMESPACE, *map(str, command)],
-        env=clean(PYTHONPATH=str(ROOT)),
+        env=clean(PYTHONPATH=str(ROOT)) | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=take_terminal,
     )
 
 
@@ -53,6 +65,23 @@ time.sleep(100)
 """
 
 
+TIDYING = """
+import os, time
+from digitrec.process import prepare_process
+from digitrec.terminal import outcome
+prepare_process()
+def command():
+    try:
+        os.write(1, b"ready\\n")
+        time.sleep(60)
+    finally:
+        os.write(1, b"tidying\\n")
+        time.sleep(0.5)
+        print("tidied up", flush=True)
+raise SystemExit(outcome(command))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it(number: int) -> None:
     """Each is handed on to the process that works, which the kernel no longer protects from it."""
@@ -62,6 +91,39 @@ def test_a_signal_ends_it(number: int) -> None:
     os.kill(first_process(process), number)
     process.communicate(timeout=60)
     assert process.returncode == 128 + number
+
+
+def test_a_terminals_interrupt_comes_once() -> None:
+    """The terminal signals every process in front; a second one would end the command before it has tidied up."""
+    controller, terminal = pty.openpty()
+    process = start(sys.executable, "-c", TIDYING, terminal=terminal)
+    assert process.stdout
+    process.stdout.readline()
+    first = first_process(process)
+    os.kill(first, signal.SIGSTOP)  # what it does with its own signal, it shall do after the child has heard its
+    os.write(controller, b"\x03")
+    process.stdout.readline()
+    os.kill(first, signal.SIGCONT)
+    out, err = process.communicate(timeout=60)
+    os.close(controller)
+    os.close(terminal)
+    assert (process.returncode, out) == (130, "tidied up\n"), err
+
+
+@pytest.mark.parametrize(
+    ("package", "command"),
+    [("cyclopts", ["-m", "digitrec", "list", "datasets"]), ("prefect", [ROOT / "flows" / "score.py"])],
+    ids=["command", "flow"],
+)
+def test_a_signal_ends_it_while_it_is_imported(package: str, command: list[object], tmp_path: Path) -> None:
+    """Exit 130 and one line, for a flow's script as well."""
+    places = os.pathsep.join([waiting(package, tmp_path), str(ROOT)])
+    process = start(sys.executable, *command, PYTHONPATH=places)
+    assert process.stdout
+    process.stdout.readline()
+    os.kill(first_process(process), signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (130, 1), err
 
 
 def test_orphans_are_reaped() -> None:
@@ -81,12 +143,12 @@ def test_orphans_are_reaped() -> None:
 
 def test_a_command_stopped_by_its_container_goes_on(ready: Store) -> None:
     """SIGTERM at some moment: nothing half-done is visible, and the same command completes."""
-    command = (*COMMAND, "--store", ready.url, "score", "--dataset", "night")
+    command = (sys.executable, "-m", "digitrec", "--store", ready.url, "score", "--dataset", "night")
     process = start(*command)
     time.sleep(1.0)
     os.kill(first_process(process), signal.SIGTERM)
     process.communicate(timeout=60)
-    assert process.returncode in {130, 143, 0}
+    assert process.returncode in {130, 0}  # 0: it was done
     process = start(*command)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
