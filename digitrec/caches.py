@@ -5,14 +5,21 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from digitrec.private import make_private, private_temporary
+
 FOLDERS = {"MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "torchinductor"}
 
 
 def gather_caches() -> None:
-    """Name the folders to libraries that are imported later, unless the environment does, or none can be made."""
-    with suppress(OSError, RuntimeError):
-        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "digitrec"
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(base, os.W_OK):
-            for variable, name in FOLDERS.items():
-                os.environ.setdefault(variable, str(base / name))
+    """Name the folders to libraries that are imported later, unless the environment does."""
+    base = None
+    with suppress(RuntimeError):  # without a home
+        base = make_private(user_cache() / "digitrec")
+    base = base or private_temporary()
+    for variable, name in FOLDERS.items():
+        os.environ.setdefault(variable, str(base / name))
+
+
+def user_cache() -> Path:
+    """Return this user's folder for caches. Raises `RuntimeError` without a home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()

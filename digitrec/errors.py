@@ -143,8 +143,9 @@ CWD_GONE = (
 
 
 def told_by_system(error: OSError, what: str, where: object = None) -> "StorageFailed | Misconfigured":
-    """Return an `OSError` as one of ours: `Misconfigured` if a path leads nowhere, else `StorageFailed`."""
-    kind = Misconfigured if _is_cwd_gone(error) or _dangling(error) else StorageFailed
+    """Return an `OSError` as one of ours: `Misconfigured` if a path leads nowhere, or nothing can be put aside, else
+    `StorageFailed`."""
+    kind = Misconfigured if _is_cwd_gone(error) or _dangling(error) or _no_temporary(error) else StorageFailed
     return kind(explain(error, what, where))
 
 
@@ -155,6 +156,8 @@ def explain(error: OSError, what: str, where: object = None) -> str:
     """
     if _is_cwd_gone(error):
         return CWD_GONE
+    if tried := _no_temporary(error):
+        return f"no folder for temporary files can be written, of {tried}: set TMPDIR to one that can"
     place = error.filename if isinstance(error.filename, str | bytes) else where
     told = f"cannot {what}" + (f" {_shown(place)}" if place else "")
     if link := _dangling(error):
@@ -178,6 +181,12 @@ def _is_cwd_gone(error: OSError) -> bool:
     except FileNotFoundError:
         return True
     return False
+
+
+def _no_temporary(error: OSError) -> str:
+    """The folders that Python has tried, if it found none for temporary files."""
+    told = str(error.strerror)
+    return told.partition(" found in ")[2] if told.startswith("No usable temporary directory") else ""
 
 
 def _dangling(error: OSError) -> Path | None:

@@ -30,10 +30,12 @@ def is_private(folder: Path) -> bool:
 def make_private(folder: Path) -> Path | None:
     """Make `folder` unless it is there, and return its real path if it can be written by us and nobody else.
 
-    The path that is returned has no links in it: one could point elsewhere after it was looked at.
+    Whatever is missing above it is made for this user alone too, whatever the umask. The path that is returned has no
+    links in it: one could point elsewhere after it was looked at.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([place for place in (folder, *folder.parents) if not place.is_dir()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
         real = folder.resolve(strict=True)
     except (OSError, RuntimeError):
         return None
@@ -50,13 +52,24 @@ def private_temporary() -> Path:
 def provide_home() -> None:
     """Give this process and its children a home and a name if it has none, as a container's arbitrary user id.
 
-    Libraries ask for both when they are imported: for a cache, for settings, for the owner of a temporary file.
+    Libraries ask for both when they are imported: for a cache, for settings, for the owner of a temporary file. Prefect
+    writes into its home when it is imported; a home that we cannot write stays ours for what is read there.
     """
-    try:
-        Path.home()
-    except RuntimeError:
+    home = _home()
+    if home is None:
         os.environ["HOME"] = str(private_temporary())
+    elif not os.access(home, os.W_OK) and not (home / ".prefect").exists() and not os.environ.get("PREFECT_HOME"):
+        os.environ["PREFECT_HOME"] = str(private_temporary() / "prefect")
     try:
         getpass.getuser()
     except (KeyError, OSError):
         os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+
+
+def _home() -> Path | None:
+    """This user's home, if there is one to be entered."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home if os.access(home, os.X_OK) else None

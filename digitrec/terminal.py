@@ -99,11 +99,15 @@ def run_app(app: App, tokens: Sequence[str] | None = None) -> NoReturn:
         prepare_process()
         tokens = sys.argv[1:]
     tokens = list(tokens)
-    provide_home()
     gc.set_threshold(*COLLECT_SELDOM)
     print_anything()
     set_up_logging()
-    code = outcome(lambda: app.meta(tokens, exit_on_error=False, print_error=False, result_action="return_value"))
+
+    def command() -> None:
+        provide_home()
+        app.meta(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+
+    code = outcome(command)
     if code and "--debug" in tokens:
         sys.stderr.write(printable_lines("".join(traceback.format_exception(sys.last_value))))
     sys.exit(code)

@@ -38,11 +38,11 @@ def _import_prefect() -> int:
     words = StringIO()
 
     def imports() -> None:
+        provide_home()
         with redirect_stderr(words):
             import prefect.main  # noqa: F401
         sys.stderr.write(words.getvalue())
 
-    provide_home()
     return outcome(imports)
 
 

@@ -17,6 +17,7 @@ from typing import TypeVar, cast
 
 import numba
 
+from digitrec.caches import user_cache
 from digitrec.errors import Misconfigured
 from digitrec.private import make_private, private_temporary
 
@@ -53,5 +54,5 @@ def candidates() -> Iterator[Path]:
         yield Path(numba.config.CACHE_DIR)
     yield HERE / "__pycache__"
     with suppress(RuntimeError):  # without a home
-        yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        yield user_cache()
     yield private_temporary()

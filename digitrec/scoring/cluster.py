@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from digitrec.addresses import parse_dask
 from digitrec.errors import Misconfigured, Unavailable
 from digitrec.foreign import blame, blame_surely
 from digitrec.limits import memory_bytes, oom_kills
+from digitrec.scoring.scratch import scratch_folder
 from digitrec.scoring.worker import quiet
 from digitrec.settings import Settings
 
@@ -139,9 +139,8 @@ def own_processes(workers: int) -> Iterator[Cluster]:
 @contextmanager
 def local_config() -> Iterator[None]:
     """Settings of our own clusters, and a folder for what workers write when memory runs short, gone afterwards."""
-    base = dask.config.get("temporary-directory", None)
     with (
-        tempfile.TemporaryDirectory(prefix="digitrec-", dir=base, ignore_cleanup_errors=True) as folder,
+        scratch_folder(dask.config.get("temporary-directory", None)) as folder,
         dask.config.set({**LOCAL_CONFIG, "temporary-directory": folder}),
     ):
         yield

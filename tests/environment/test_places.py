@@ -20,7 +20,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and other users
 def test_a_store_that_is_a_link_to_nowhere(run: Run, tmp_path: Path) -> None:
     """A disk that is not mounted: exit 78, the link and its target."""
     (tmp_path / "store").symlink_to(tmp_path / "not-mounted")
-    (tmp_path / "a.csv").write_text("label\n")
+    write_csv(tmp_path / "a.csv")
     ended = run("ingest", "a.csv")
     assert ended.code == 78, ended.lines
     assert f"{tmp_path}/store: it is a link to {tmp_path}/not-mounted" in ended.error
@@ -105,3 +105,28 @@ def test_libraries_find_a_home(module: str, tmp_path: Path) -> None:
     assert Path(home).parent == tmp_path
     assert Path(home).stat().st_mode & 0o077 == 0
     assert name == f"uid-{os.getuid()}"
+
+
+@root_only
+def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+    """Prefect, which writes there when it is imported, is given another; the home stays what it is."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o555)
+    code = "from digitrec.private import provide_home; provide_home(); import prefect, os; print(os.environ['HOME'])"
+    drop = ("setpriv", "--bounding-set", "-dac_override")
+    ended = finish([*drop, sys.executable, "-c", code], tmp_path, clean(HOME=str(home), TMPDIR=str(tmp_path)))
+    assert (ended.code, ended.out) == (0, f"{home}\n"), ended.lines
+    assert (tmp_path / f"digitrec-{os.getuid()}" / "prefect").is_dir()
+
+
+@root_only
+def test_no_folder_for_temporary_files(tmp_path: Path) -> None:
+    """Exit 78 and the variable, where one is needed before anything else is."""
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir(mode=0o555)
+    script = 'for each in /var/tmp /usr/tmp /tmp; do [ ! -d $each ] || mount --bind "$0" $each; done; exec "$@"'
+    drop = ("setpriv", "--bounding-set", "-dac_override")
+    environment = clean(HOME="/nonexistent", TMPDIR="")
+    ended = finish(["unshare", "--mount", "sh", "-c", script, nowhere, *drop, *COMMAND, "doctor"], nowhere, environment)
+    assert ended.code == 78, ended.lines
+    assert "set TMPDIR" in ended.error

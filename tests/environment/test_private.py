@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.caches import FOLDERS, gather_caches
 from digitrec.private import make_private
 
 
@@ -63,3 +64,25 @@ def test_what_cannot_be_made_is_none(tmp_path: Path) -> None:
     """A file stands in the way."""
     (tmp_path / "file").touch()
     assert make_private(tmp_path / "file" / "cache") is None
+
+
+def test_what_is_missing_above_is_private_too(tmp_path: Path) -> None:
+    """Under a umask that lets the group write, what is made now is believed now and later."""
+    before = os.umask(0o002)
+    try:
+        assert make_private(tmp_path / "home" / "cache" / "deep") == tmp_path / "home" / "cache" / "deep"
+    finally:
+        os.umask(before)
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
+
+
+def test_caches_are_where_nobody_else_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder that the group may write is not used: Torch runs what it finds in its own."""
+    for name in FOLDERS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o770)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    gather_caches()
+    assert not any(os.environ[name].startswith(str(tmp_path)) for name in FOLDERS)
