@@ -1,6 +1,10 @@
-"""Network addresses in settings and options: one parser for each kind, so that every command reads them alike."""
+"""Network addresses in settings and options: one parser for each kind, so that every command reads them alike.
+
+Also what all say alike of them: which are this machine's, which proxy leads to them, and how they are shown.
+"""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -8,6 +12,7 @@ SCHEDULER_PORT = 8786
 """Where Dask's scheduler listens unless told otherwise."""
 DASK_FORM = "tls://HOST:PORT, or tcp://HOST:PORT (or HOST:PORT) on this machine"
 API_FORM = "http://HOST:PORT/api or https://HOST/…"
+_USER_INFO = re.compile(r"""(?<=://)\S+(?=@)|(?<![^\s'"=(])[^\s:/'"=(]+:(?!//)\S+(?=@)""")
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
 
 def parse_dask(text: str) -> Address:
@@ -60,3 +62,32 @@ def check_api_url(text: str) -> str:
     if url.scheme not in {"http", "https"} or not url.hostname or text.split() != [text]:
         raise ValueError(problem)
     return text
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a name or IP address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy, with its password, that the environment names for `url`; None if none leads there.
+
+    None leads to the loopback, whatever the environment says.
+    """
+    from urllib.request import getproxies, proxy_bypass  # not for every command
+
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def mask_user(text: str) -> str:
+    """Return `text` with the user and password of each URL hidden: all up to the last `@` of a word, since people write
+    a `/` or an `@` of a password as it is.
+    """
+    return _USER_INFO.sub("***", text)

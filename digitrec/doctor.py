@@ -53,7 +53,7 @@ def examine(settings: Settings) -> Diagnosis:
         partial(check_store, store),
         partial(check_champion, store),
         partial(check_dask, settings),
-        check_prefect,
+        partial(check_prefect, settings),
         check_sources,
     )
     return Diagnosis(tuple(finding for check in checks for finding in guarded(check)))

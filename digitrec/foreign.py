@@ -18,6 +18,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 
+from digitrec.addresses import mask_user
 from digitrec.errors import DigitrecError, Misconfigured
 
 WORDS = 200
@@ -27,7 +28,6 @@ NAMED = 5
 DISTINCT = 6
 """Characters from which on a value in an error's text is no coincidence, as `1` or `false` are."""
 SECRET = re.compile(r"key|secret|password|passwd|token|auth|credential", re.IGNORECASE)
-USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 OURS = ("digitrec", "flows")
 
 
@@ -53,11 +53,6 @@ class Given:
 
 class _Unreadable(Exception):
     """A file of settings that its library cannot read either."""
-
-
-def mask_user(text: str) -> str:
-    """Return `text` with the user and password of each URL hidden."""
-    return USER_INFO.sub("***", text)
 
 
 def blame(error: BaseException) -> Misconfigured | None:
@@ -104,14 +99,15 @@ def _explain(library: str, error: BaseException, *, certain: bool) -> Misconfigu
         return Misconfigured(f"{unreadable}; correct it, or move it away")
     text = " ".join(_one_line(cause) for cause in _chain(error))
     if library == "dask" and "config file at" in text:
-        return Misconfigured(f"{text[text.index('A dask config file') :]}; correct it, or move it away")
+        told = _cut(_without(given, text[text.index("A dask config file") :]))
+        return Misconfigured(f"{told}; correct it, or move it away")
     quoted = [each for each in given if _is_quoted(each.value, text)]
     suspects = (quoted or given) if certain else [each for each in quoted if len(each.value) >= DISTINCT]
     if not suspects:
         return None
     named = ", ".join(map(str, suspects[:NAMED]))
-    why = f"{type(error).__name__}: {_one_line(error)}"
-    return Misconfigured(f"{library} cannot work with {named} ({_without(given, why)}); correct it, or unset it")
+    why = f"{type(error).__name__}: {_cut(_without(given, _one_line(error)))}"
+    return Misconfigured(f"{library} cannot work with {named} ({why}); correct it, or unset it")
 
 
 def _not_installed(error: ImportError) -> Misconfigured | None:
@@ -120,7 +116,7 @@ def _not_installed(error: ImportError) -> Misconfigured | None:
     if package in OURS:
         return None
     return Misconfigured(
-        f"a package that digitrec needs is missing or does not fit: {_one_line(error)}; "
+        f"a package that digitrec needs is missing or does not fit: {_cut(mask_user(_one_line(error)))}; "
         "install digitrec again with its constraints.txt (`digitrec doctor` says what does not fit)"
     )
 
@@ -147,7 +143,11 @@ def _one_line(error: BaseException) -> str:
     if _is_about_settings(error):
         first = error.errors()[0]  # type: ignore[attr-defined]  # pydantic's, see above
         return f"{'.'.join(map(str, first['loc']))} is {first['input']!r}: {first['msg']}"
-    text = " ".join(str(error).split())
+    return " ".join(str(error).split())
+
+
+def _cut(text: str) -> str:
+    """Words that are fit to be shown: what hides a secret needs to see the whole of it before."""
     return text if len(text) <= WORDS else f"{text[:WORDS]}…"
 
 

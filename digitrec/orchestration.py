@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from digitrec.addresses import API_FORM, check_api_url
+from digitrec.addresses import API_FORM, check_api_url, mask_user, proxy_for
 from digitrec.errors import DigitrecError, Misconfigured, Unavailable
 from digitrec.findings import Finding
-from digitrec.foreign import given_for, mask_user, where_set
+from digitrec.foreign import given_for, where_set
+from digitrec.settings import Settings
 
 TIMEOUT_S = 3.0
 POOL = "digitrec"
@@ -23,7 +23,7 @@ DEPLOYMENTS = {"ingest/default", "train/default", "score/default", "score/nightl
 """What deployments/prefect.yaml has; a test compares."""
 
 
-def check_prefect() -> Iterator[Finding]:
+def check_prefect(settings: Settings) -> Iterator[Finding]:
     """Profile, server, versions, pool, worker, deployments, in the order in which one needs the other."""
     url = setting("PREFECT_API_URL")
     if not url:
@@ -36,8 +36,8 @@ def check_prefect() -> Iterator[Finding]:
     yield fitting(str(ask(url, "/admin/version")))
     yield pool_finding(url)
     yield deployments_finding(url)
-    store = os.environ.get("DIGITREC_STORE", "")
-    if not Path(store).is_absolute():
+    store = settings.store
+    if "://" not in store and not Path(store).expanduser().is_absolute():
         yield Finding(
             "DIGITREC_STORE", f"{store!r} is no absolute path", "export it: deployed runs start in other folders"
         )
@@ -78,7 +78,7 @@ def explain_unreachable(url: str) -> Unreachable | None:
 
 
 def _explain(url: str, named: str, error: Exception) -> Unreachable:
-    proxy, longer = _proxy_for(url), url.rstrip("/") + "/api"
+    proxy, longer = proxy_for(url), url.rstrip("/") + "/api"
     if proxy and _answers(url, direct=True):
         found = f"{named} is hidden by the proxy {mask_user(proxy)}"
         return Unreachable(Misconfigured, found, f"export NO_PROXY={urlsplit(url).hostname}")
@@ -104,15 +104,6 @@ def _words(error: Exception) -> str:
     return " ".join(str(getattr(error, "reason", error)).split())
 
 
-def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for this address, if it goes through one, as Prefect's client has it."""
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.netloc):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
-
-
 def _answers(url: str, *, direct: bool = False) -> bool:
     try:
         return isinstance(ask(url, "/admin/version", direct=direct), str)
@@ -132,7 +123,7 @@ def ask(url: str, path: str, body: Any = None, *, direct: bool = False) -> Any:
         headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url.rstrip("/") + path, data, headers)
-    proxy = None if direct else _proxy_for(url)
+    proxy = None if direct else proxy_for(url)
     proxies = urllib.request.ProxyHandler({urlsplit(url).scheme: proxy} if proxy else {})
     with urllib.request.build_opener(proxies).open(request, timeout=TIMEOUT_S) as answer:
         return json.load(answer)

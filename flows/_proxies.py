@@ -3,10 +3,9 @@
 import logging
 import os
 from importlib.util import find_spec
-from ipaddress import ip_address
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
+from digitrec.addresses import mask_user, proxy_for
 from digitrec.errors import Misconfigured
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -41,31 +40,8 @@ def drop_socks(url: str | None) -> None:
             if value.startswith("socks"):
                 if url and proxy_for(url):
                     raise Misconfigured(
-                        f"{spelled} is {without_password(value)}, and Prefect's client lacks the package for it: "
+                        f"{spelled} is {mask_user(value)}, and Prefect's client lacks the package for it: "
                         f"pip install 'httpx[socks]', or add {urlsplit(url).hostname} to NO_PROXY"
                     )
                 LOG.warning("%s is a SOCKS proxy, for which the package socksio is missing: not used", spelled)
                 del os.environ[spelled]
-
-
-def proxy_for(url: str) -> str | None:
-    """The proxy, without its password, through which a URL is asked for; None if there is none."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if is_loopback(host) or proxy_bypass(host):
-        return None
-    proxies = getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
-    return without_password(found) if found else None
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def without_password(url: str) -> str:
-    parts = urlsplit(url if "://" in url else f"//{url}")
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().removeprefix("//")

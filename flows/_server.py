@@ -29,9 +29,8 @@ from prefect.context import refresh_global_settings_context
 from prefect.exceptions import PrefectException
 from prefect.settings import get_current_settings, temporary_settings
 
-from digitrec.addresses import check_api_url
+from digitrec.addresses import check_api_url, mask_user
 from digitrec.errors import DigitrecError, Misconfigured, StorageFailed, Unavailable, explain
-from digitrec.foreign import mask_user
 from digitrec.orchestration import explain_unreachable
 
 LOG = logging.getLogger("digitrec")
@@ -86,7 +85,7 @@ def check_answers(url: str) -> None:
             client.read_flows(limit=1)  # its health it tells to anybody, also to those whom it will refuse
     except (OSError, RuntimeError, ValueError, InvalidURL, HTTPError, PrefectException) as problem:
         found = explain_unreachable(url)
-        raise (found.error() if found else Unavailable(f"Prefect cannot use {mask_user(url)}: {problem}")) from problem
+        raise (found.error() if found else Unavailable(mask_user(f"Prefect cannot use {url}: {problem}"))) from problem
 
 
 def start_while_importing(library: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from digitrec.orchestration import DEPLOYMENTS, check_prefect
+from digitrec.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
 Answers = dict[str, Any]
@@ -70,7 +71,7 @@ def refusing(server: str, answers: Answers) -> str:
 
 def todo() -> dict[str, str]:
     """What is to be done, by what was looked at."""
-    return {finding.what: finding.todo for finding in check_prefect() if finding.todo}
+    return {finding.what: finding.todo for finding in check_prefect(load_settings()) if finding.todo}
 
 
 def test_where_all_is_well_nothing_is_to_be_done() -> None:
@@ -108,12 +109,12 @@ def test_the_address_may_stand_in_the_profile(server: str, monkeypatch: pytest.M
     """Without the variable, the active profile's address is asked."""
     monkeypatch.delenv("PREFECT_API_URL")
     (tmp_path / "profiles.toml").write_text(f'active = "here"\n[profiles.here]\nPREFECT_API_URL = "{server}"\n')
-    assert next(finding.found for finding in check_prefect()) == f"{server} answers"
+    assert next(finding.found for finding in check_prefect(load_settings())) == f"{server} answers"
 
 
 def first() -> tuple[str, str]:
     """What is found of the server, and what is to be done."""
-    finding = next(iter(check_prefect()))
+    finding = next(iter(check_prefect(load_settings())))
     return finding.found, finding.todo
 
 
@@ -141,12 +142,24 @@ def test_a_proxy_in_front(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A live server behind a proxy that does not know it: the proxy is named, without its password."""
     for name in ("http_proxy", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", "http://me:sec/ret@127.0.0.1:9")
+    assert first() == (f"{server} answers", "")  # as the flows have it, no proxy leads to the loopback
+    elsewhere = server.replace("127.0.0.1", "0.0.0.0")
+    monkeypatch.setenv("PREFECT_API_URL", elsewhere)
     found, what = first()
     assert "hidden by the proxy http://***@127.0.0.1:9" in found
-    assert what == "export NO_PROXY=127.0.0.1"
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    assert first() == (f"{server} answers", "")
+    assert what == "export NO_PROXY=0.0.0.0"
+    monkeypatch.setenv("NO_PROXY", "0.0.0.0")
+    assert first() == (f"{elsewhere} answers", "")
+
+
+def test_the_store_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What DIGITREC_ENV_FILE names is read for this as for all else."""
+    monkeypatch.delenv("DIGITREC_STORE")
+    assert list(todo()) == ["DIGITREC_STORE"]
+    (tmp_path / "mine.env").write_text("DIGITREC_STORE=/data/store\n")
+    monkeypatch.setenv("DIGITREC_ENV_FILE", str(tmp_path / "mine.env"))
+    assert todo() == {}
 
 
 @pytest.mark.parametrize("given", [None, "other:secret"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from digitrec.addresses import check_api_url, parse_dask
+from digitrec.addresses import check_api_url, mask_user, parse_dask
 from digitrec.store.layout import Store
 from tests.environment.conftest import Run
 
@@ -74,3 +74,35 @@ def test_what_is_no_url_of_a_server(text: str) -> None:
 def test_the_url_of_a_server(text: str) -> None:
     """It is given back as it is."""
     assert check_api_url(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql+asyncpg://u:p/w@host:5432/db",
+        "http://u:p@w@host:3128",
+        "u:p/w@host:3128",
+        "cannot use 'u:p@w@host:3128': refused",
+        "PROXY=http://u:p@host says no",
+    ],
+)
+def test_a_password_is_hidden_whatever_is_in_it(text: str) -> None:
+    """Also one with characters that a URL would have escaped, and one without a scheme before it."""
+    masked = mask_user(text)
+    assert "***@host" in masked
+    assert not {"p/w", "p@w", "u:p"} & {masked[at : at + 3] for at in range(len(masked))}
+    assert masked.partition("***")[0] == text.partition("u:")[0]
+
+
+def test_what_holds_no_password_stays() -> None:
+    """Neither an address nor a mention is one."""
+    for text in ("https://host:3128/a b", "tcp://127.0.0.1:8786", "flow@host", "error: at 12:30"):
+        assert mask_user(text) == text
+
+
+def test_a_cut_password_is_hidden() -> None:
+    """A library's words are cut after their secrets are hidden: half a password would not be known for one."""
+    from digitrec.foreign import WORDS, Given, _cut, _without
+
+    text = f"{'x' * (WORDS - 12)} http://u:secret@host and secondsecret"
+    assert "secret" not in _cut(_without([Given("API_KEY", "secondsecret")], text))

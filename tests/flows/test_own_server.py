@@ -143,7 +143,9 @@ def test_no_proxy_stands_before_the_loopback(proxies: dict[str, str], used: Path
 @pytest.mark.usefixtures("flows")
 def test_other_hosts_keep_their_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the loopback is added to what needs none; what is set stays."""
-    from _proxies import keep_off_loopback, proxy_for
+    from _proxies import keep_off_loopback
+
+    from digitrec.addresses import proxy_for
 
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
@@ -151,7 +153,7 @@ def test_other_hosts_keep_their_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "intern.example")
     keep_off_loopback(None)
     assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "intern.example,127.0.0.1,localhost,::1"
-    assert proxy_for("https://hooks.example/1") == "http://proxy.example:3128"
+    assert proxy_for("https://hooks.example/1") == "http://user:secret@proxy.example:3128"
     assert proxy_for("https://a.intern.example/1") is None
     assert proxy_for("http://127.0.0.1:4200/api") is None
 
@@ -166,7 +168,7 @@ def test_a_socks_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(_proxies, "find_spec", lambda _name: None)
     monkeypatch.setenv("ALL_PROXY", "socks5://me:secret@proxy.example:1080")
     with pytest.raises(
-        Misconfigured, match=r"ALL_PROXY is socks5://proxy\.example:1080, .* prefect\.example to NO_PROXY"
+        Misconfigured, match=r"ALL_PROXY is socks5://\*\*\*@proxy\.example:1080, .* prefect\.example to NO_PROXY"
     ):
         _proxies.keep_off_loopback("http://prefect.example:4200/api")
     assert os.environ["ALL_PROXY"]
