@@ -46,6 +46,7 @@ ANSWER_S = 10.0
 """Time for a configured server to answer."""
 STOP_S = 5.0
 """Time for our own to write down what it was told last."""
+LOG_BYTES = 1 << 20
 ERRORS: dict[int, type[DigitrecError]] = {69: Unavailable, 74: StorageFailed, 78: Misconfigured}
 
 
@@ -138,10 +139,13 @@ class OwnServer:
         return self.home / "digitrec-server.log"
 
     def _open_log(self) -> int:
-        """The file in which the server's traces end up, anew for each server."""
+        """The file for the traces of all servers of this home; a large one is begun anew."""
         try:
             self.home.mkdir(parents=True, exist_ok=True)
-            return os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
+            log = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            if os.fstat(log).st_size > LOG_BYTES:
+                os.ftruncate(log, 0)
+            return log
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise StorageFailed(explain(error, "write")) from error

@@ -77,23 +77,25 @@ def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
     return told
 
 
-_withheld: tuple[str, ...] = ()
+_withheld: dict[str, tuple[str, ...]] = {}
+"""Rows, by the text of their error: Prefect hands on another error of the same text."""
 
 
 def withhold_rows(error: DigitrecError) -> None:
     """Take the rows out of an error before Prefect logs, keeps or sends it, unless they may be shared."""
-    global _withheld
     if error.details and not load_settings().share_rows:
-        _withheld, error.details = error.details, ()
+        _withheld[str(error)], error.details = error.details, ()
 
 
 @contextmanager
 def rows_given_back() -> Iterator[None]:
     """Put the rows that were taken out of an error into it again, for the terminal of whoever runs a script."""
+    _withheld.clear()
     try:
         yield
     except DigitrecError as error:
-        error.details = error.details or _withheld
+        causes = (error, error.__cause__)  # one for several is raised from the first to tell
+        error.details = error.details or next((rows for cause in causes if (rows := _withheld.get(str(cause)))), ())
         raise
 
 

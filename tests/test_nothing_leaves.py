@@ -15,6 +15,8 @@ WRITING = re.compile(
     r"O_WRONLY|O_RDWR|O_CREAT|\b(mkdir|mkdirat|rename|renameat2?|link|linkat|symlink|symlinkat|mknodat)\("
 )
 ADDRESS = re.compile(r'sin6?_addr=inet_(?:addr|pton)\((?:AF_INET6?, )?"([^"]+)"')
+LOOK_UP = re.compile(r'htons\(53\)|systemd/resolve|"hosts\\0"')
+"""A name server, wherever it is, systemd's way to one, and a host asked of nscd, which is asked for users as well."""
 STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 SENDING = "connect,sendto,sendmsg,sendmmsg"
 MAKING = "open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat"
@@ -110,6 +112,12 @@ def test_only_the_loopback_is_contacted(traced: Traced) -> None:
     """No telemetry, no look-up of a name or of the way to a public address: here, in workers, in Prefect's server."""
     assert {address for address in traced.contacted() if not address.startswith("127.") and address != "::1"} == set()
     assert any(address == "127.0.0.1" for address in traced.contacted())
+
+
+def test_no_host_name_is_looked_up(traced: Traced) -> None:
+    """Where names are resolved on the loopback, they go on from there."""
+    with traced.calls.open(errors="replace") as file:
+        assert [line for line in file if LOOK_UP.search(line)] == []
 
 
 def test_nothing_is_written_elsewhere(traced: Traced) -> None:

@@ -75,9 +75,14 @@ def home(used: Path, tmp_path: Path) -> Path:
 def test_a_damaged_database(home: Path, tmp_path: Path) -> None:
     """Exit 74, with the file and two ways out, as soon as the server has ended."""
     (home / "prefect.db").write_bytes(b"no database" * 1000)
+    log = home / "digitrec-server.log"
+    log.write_text("what an error of another script points to\n")
     code, stderr = finish(start(home, tmp_path / "store"))
     assert code == 74
     check_one_line(stderr, f"{home}/prefect.db is damaged", "move it away", "PREFECT_HOME")
+    said = log.read_text()
+    assert said.startswith("what an error of another script points to\n")
+    assert "not a database" in said
 
 
 def test_a_database_of_a_newer_prefect(home: Path, tmp_path: Path) -> None:

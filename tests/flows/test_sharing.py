@@ -65,6 +65,20 @@ def test_rows_do_not_leave(
     assert raised.value.details == (ROW,)
 
 
+def test_rows_are_given_back_to_their_own_error(room: Any) -> None:
+    """Not to a later one, within a script or after it."""
+    earlier = BadData("2 of 3 rows were refused", details=(ROW,))
+
+    def fail_after() -> None:
+        with room.rows_given_back():
+            room.withhold_rows(earlier)
+            raise BadData("another's")
+
+    with pytest.raises(BadData) as raised:
+        fail_after()
+    assert (earlier.details, raised.value.details) == ((), ())
+
+
 def test_rows_leave_if_they_may(
     refusing: Flow[..., Any], client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
