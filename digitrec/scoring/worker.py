@@ -4,8 +4,13 @@ import logging
 import signal
 from typing import Any
 
-SPOKEN_FOR = ("distributed.client", "distributed.scheduler", "distributed.worker.state_machine")
-"""What these loggers say of lost connections and cancelled tasks, the driver says itself, once."""
+SPOKEN_FOR = (
+    "distributed.client",
+    "distributed.diskutils",
+    "distributed.scheduler",
+    "distributed.worker.state_machine",
+)
+"""What these loggers say of lost connections, cancelled tasks and lost folders, the driver says itself, once."""
 
 
 def quiet() -> None:

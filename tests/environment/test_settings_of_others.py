@@ -12,7 +12,7 @@ NONSENSE = "nonsense"
 
 
 @pytest.mark.parametrize(
-    "name", ["DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT"]
+    "name", ["DASK_DISTRIBUTED__SCHEDULER__IDLE_TIMEOUT", "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT"]
 )
 def test_a_variable_with_which_dask_cannot_start_is_named(run: Run, ready: Store, name: str) -> None:
     """Its name, its value, and Dask's own words."""
@@ -28,7 +28,10 @@ def test_a_variable_with_which_dask_cannot_start_is_named(run: Run, ready: Store
         (b"a: [b\n", "is malformed"),
         (b"- a\n- b\n", "must have a dict"),
         (b"caf\xe9: 1\n", "'utf-8' codec can't decode"),
-        (b"distributed:\n  scheduler:\n    worker-ttl: nonsense\n", "distributed.scheduler.worker-ttl='nonsense' in "),
+        (
+            b"distributed:\n  scheduler:\n    idle-timeout: nonsense\n",
+            "distributed.scheduler.idle-timeout='nonsense' in ",
+        ),
     ],
 )
 def test_a_file_of_dasks_settings_is_named(run: Run, ready: Store, tmp_path: Path, content: bytes, words: str) -> None:
