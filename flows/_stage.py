@@ -34,7 +34,7 @@ from digitrec.errors import DigitrecError, Misconfigured
 from digitrec.process import keep_signals
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
-from digitrec.shown import fenced, printable, printable_lines
+from digitrec.shown import fenced, printable
 from digitrec.terminal import PrintableFormatter, as_digitrec_error, progress_shown
 
 P = ParamSpec("P")
@@ -72,7 +72,7 @@ def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
             if known is None:
                 raise
             withhold_rows(known)
-            return Failed(message=printable_lines("\n".join([str(known), *known.details])), data=known)
+            return Failed(message="\n".join(map(printable, [str(known), *known.details])), data=known)
 
     return told
 

@@ -99,7 +99,7 @@ def test_a_refusal_is_one_line_and_the_rows_stand_below(digitrec: Command, tmp_p
     """Line, column, reason and value of the first ones."""
     (tmp_path / "a.csv").write_bytes(FOUR_BAD)
     ended = digitrec("ingest", "a.csv")
-    refused(ended, 65, "4 of the first 40 rows were rejected, 3 may be", "nothing was published")
+    refused(ended, 65, "4 of 40 rows were rejected, 3 may be", "nothing was published")
     error, *rows = ended.err.splitlines()
     assert "1012" not in error
     assert [row.strip() for row in rows] == [
@@ -116,7 +116,7 @@ def test_rejects_are_read_by_a_command(digitrec: Command, tmp_path: Path) -> Non
     (tmp_path / "a.csv").write_bytes(FOUR_BAD)
     (tmp_path / "b.csv").write_bytes(PLAIN_CSV)
     told = digitrec("ingest", "a.csv", "--dataset", "a", "--max-rejects", "0.1").out
-    assert "4 rejects; `digitrec rejects a` shows them" in told
+    assert "rejected rows: 4; `digitrec rejects a` shows them" in told
     assert digitrec("rejects", "a").out.splitlines()[2] == "a.csv:10, column 'pixel2': pixel_out_of_range: '1012'"
     answer = digitrec("rejects", "a", "--limit", "3", "--json").answer
     assert (answer["dataset"], answer["total"], len(answer["rows"])) == ("a", 4, 3)

@@ -22,7 +22,7 @@ def test_the_summary_names_what_waits_what_is_refused_and_what_is_for_training(
     """Each with its reason; the run is completed."""
     landing = Path(ready.full("landing"))
     landing.mkdir()
-    rows = np.random.default_rng(0).integers(0, 10, (20, 785), np.uint8)
+    rows = np.random.default_rng(0).integers(0, 10, (20, 785), np.uint8) * np.array([1, *[20] * 784], np.uint8)
     write_csv(landing / "labelled.csv", ("label", *KAGGLE_PIXELS), rows)
     write_csv(landing / "half.csv", KAGGLE_PIXELS, rows[:, 1:])
     (landing / "half.csv").write_bytes((landing / "half.csv").read_bytes()[:-99])
@@ -33,6 +33,6 @@ def test_the_summary_names_what_waits_what_is_refused_and_what_is_for_training(
     assert state.is_completed()
     summary = str(artifacts_of(client, state.state_details.flow_run_id)["score-summary"].data)
     waiting, refused = summary.partition("### Waiting")[2], summary.partition("### Refused")[2]
-    assert "`half.csv`: it ends neither in a newline" in waiting
-    assert "`link.csv`: a link is not followed: copy the file" in refused
+    assert "half.csv\\: it ends neither in a newline" in waiting
+    assert "link.csv\\: a link is not followed\\: copy the file" in refused
     assert "labelled datasets are for training" in summary.partition("### Notes")[2]

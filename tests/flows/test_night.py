@@ -69,10 +69,11 @@ def test_a_night_within_its_limits_is_completed(
 
 
 def test_a_picture_that_cannot_be_made_fails_nothing(
-    flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path
+    flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shard that is damaged once its predictions are published: the run is Completed, its summary and table are
     there, and a note says what could not be shown."""
+    monkeypatch.setenv("DIGITREC_SHARE_ROWS", "1")
     write_csv(tmp_path / "noise.csv", KAGGLE_PIXELS, noise(25))
     flows["score"]([str(tmp_path / "noise.csv")], ScoreOptions(dataset="later-damaged"), ready.url)
     shard = next(Path(ready.full("datasets/later-damaged")).glob("shard-*"))
