@@ -148,7 +148,7 @@ def test_a_command_stopped_by_its_container_goes_on(ready: Store) -> None:
     time.sleep(1.0)
     os.kill(first_process(process), signal.SIGTERM)
     process.communicate(timeout=60)
-    assert process.returncode in {130, 0}  # 0: it was done
+    assert process.returncode in {130, 143, 0}  # 143: on a busy machine, before it could handle it; 0: it was done
     process = start(*command)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
