@@ -38,7 +38,7 @@ _NUMBERED = re.compile(r"(.*?)(\d{1,6})")
 _DECIMAL = re.compile(r"\d+\.0")
 _GRID = re.compile(r"(.*?)(\d{1,2})[x×](\d{1,2})")
 _INDEX = re.compile(r"|index|unnamed: ?\d+(\.\d+)*")
-_BLANKS = " \t"
+_BLANKS = " \t\r"
 _QUOTE, _QUOTE_BESIDE_TABS = re.compile(rb'[ \t]*(?=")'), re.compile(rb' *(?=")')
 _QUOTED = re.compile(rb'"(?:[^"]|"")*"(?!")')
 _SIZES = {side * side: f"{side}×{side} images" for side in range(4, 129)} | {
@@ -292,11 +292,11 @@ def split_line(line: bytes, separator: str) -> list[bytes] | None:
         position = end + 1
 
 
-def unquote(field: bytes) -> str:
+def unquote(field: bytes, blanks: str = _BLANKS) -> str:
     """What a field says: without blanks and quotes around it; bytes that are not UTF-8 escaped."""
-    text = field.decode("utf-8", "backslashreplace").strip(_BLANKS)
+    text = field.decode("utf-8", "backslashreplace").strip(blanks)
     if len(text) >= 2 and text[0] == text[-1] == '"':
-        text = text[1:-1].replace('""', '"').strip(_BLANKS)
+        text = text[1:-1].replace('""', '"').strip(blanks)
     return text
 
 

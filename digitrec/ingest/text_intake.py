@@ -116,11 +116,11 @@ class TextIntake:
             )
 
     def _value(self, raw: bytes, column: int) -> str:
-        """The bad field of a rejected row, without blanks and quotes, escaped."""
+        """The bad field of a rejected row, without blanks and quotes, escaped; a CR is what may be wrong with it."""
         raw = raw.removeprefix(BOM)
         fields = split_line(raw, self.layout.separator)
         field = (
-            unquote(fields[column])
+            unquote(fields[column], " \t")
             if fields
             else raw.split(self.layout.separator.encode(), column)[-1].decode("utf-8", "backslashreplace")
         )
