@@ -265,14 +265,16 @@ def _fit_to_rows(names: list[str], rows: Sequence[list[bytes]]) -> tuple[list[st
 
 
 def _count_up(values: Sequence[str]) -> bool:
-    """True for the names of rows: each another. Numbers must also go up one by one, or be no pixels: a few rows could
-    have another label or corner each."""
+    """True for the names of rows: each another. Numbers must also go up one by one, or mostly be no pixels, in more rows
+    than may be damaged: a few could have another label or corner each."""
     if len(values) < 2 or len(set(values)) < len(values) or max(map(len, values)) > NUMBER_MAX_BYTES:
         return False
     if not all(value.isascii() and value.isdigit() for value in values):
         return not any(_NUMBER.fullmatch(value) for value in values)
     numbers = [int(value) for value in values]
-    return max(numbers) > 255 or all(after - before == 1 for before, after in itertools.pairwise(numbers))
+    if len(numbers) >= 10 and 2 * sum(number > 255 for number in numbers) > len(numbers):
+        return True
+    return all(after - before == 1 for before, after in itertools.pairwise(numbers))
 
 
 def _with_blanks(layout: Layout, whole: Sequence[list[bytes]]) -> tuple[int, ...]:

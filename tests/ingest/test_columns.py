@@ -89,8 +89,9 @@ def test_a_field_too_many_that_may_be_a_pixel_is_no_index(refused: Refuses) -> N
     behind = [[*row, n % 9] for n, row in enumerate(pixel_rows())]
     assert "785 columns" in refused(table(UNLABELLED, behind))
     assert "785 columns" in refused(table(UNLABELLED, labelled_rows()))
-    few = [[label, *row] for label, row in zip([5, 0, 4, 1, 9], pixel_rows(), strict=False)]
-    assert "785 columns" in refused(table(UNLABELLED, few))
+    for labels in ([5, 0, 4, 1, 9], [256, 5]):
+        few = [[label, *row] for label, row in zip(labels, pixel_rows(), strict=False)]
+        assert "785 columns" in refused(table(UNLABELLED, few))
 
 
 def test_a_single_row_with_a_field_too_many_is_a_reject(reads: Reads) -> None:
