@@ -265,7 +265,7 @@ def _fit_to_rows(names: list[str], rows: Sequence[list[bytes]]) -> tuple[list[st
 
 
 def _count_up(values: Sequence[str]) -> bool:
-    """True for the names of rows: each another. Numbers must also go up one by one, or mostly be no pixels, in more rows
+    """True for the names of rows: each another. Numbers must also go up one by one, or mostly be no pixels in more rows
     than may be damaged: a few could have another label or corner each."""
     if len(values) < 2 or len(set(values)) < len(values) or max(map(len, values)) > NUMBER_MAX_BYTES:
         return False
