@@ -68,6 +68,11 @@ def judge(path: Path, options: ReadOptions, monkeypatch: pytest.MonkeyPatch) -> 
         shards, rejects = taken.shards, taken.rejects
         assert isinstance(shards, MemoryShards)
         assert isinstance(rejects, MemoryRejects)
-        refusals = [Refusal(r.image_id, r.line, r.byte_offset, r.column or None, r.reason) for r in rejects.kept]
+        refusals = [Refusal(r.image_id, r.line, r.byte_offset, place_of(r.column), r.reason) for r in rejects.kept]
         verdicts = sorted([*shards.kept, *refusals], key=lambda verdict: verdict.image_id)
         return Outcome(tuple(verdicts), taken.skipped["blank_lines"], taken.skipped["repeated_headers"])
+
+
+def place_of(column: str | None) -> str | None:
+    """A column's name; that of one without a name is empty, as it is in the file."""
+    return "" if column and column.startswith("number ") else column

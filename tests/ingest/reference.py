@@ -88,7 +88,8 @@ def read(data: bytes, spec: Spec) -> Outcome:
             try:
                 verdicts.append(read_row(line, text, spec, labelled, image_id))
             except Bad as bad:
-                verdicts.append(Refusal(image_id, number + 1, offset, bad.column, bad.reason))
+                column = "" if bad.column == "added" else bad.column
+                verdicts.append(Refusal(image_id, number + 1, offset, column, bad.reason))
             if number == whole and was_cut(text, spec, verdicts[-1]):
                 return Outcome(cut_short=True)
         offset += len(line) + 1
