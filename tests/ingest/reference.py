@@ -74,6 +74,7 @@ def read(data: bytes, spec: Spec) -> Outcome:
     offset = sum(len(line) + 1 for line in lines[: header + 1]) + 3 * data.startswith(b"\xef\xbb\xbf")
     rows = lines[header + 1 :]
     spec = fitted(spec, [line for line in rows if not is_blank(line, b" \t" + spec.separator)])
+    spec = with_blanks(spec, [line.rstrip(b"\r") for line in rows])
     labelled = "label" in spec.roles and not first_label_is_unknown(rows, spec)
     verdicts: list[Row | Refusal] = []
     blank, repeated = header, 0
@@ -135,6 +136,23 @@ def fitted(spec: Spec, rows: list[bytes]) -> Spec:
     words = not any(re.fullmatch(rb"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?", name) for name in first)
     if len(first) > 1 and len(set(first)) == len(first) and (steps or words):
         return Spec(("added", *spec.names), ("ignored", *spec.roles), spec.separator, spec.pixel_max)
+    return spec
+
+
+def with_blanks(spec: Spec, rows: list[bytes]) -> Spec:
+    """A column without a name is an index, unless the first whole row has nothing there: then nothing may be there."""
+    for line in rows:
+        if is_blank(line, b" \t" + spec.separator) or says(line, spec) == [n.casefold().encode() for n in spec.names]:
+            continue
+        try:
+            fields = split(line, spec)
+        except Open:
+            continue
+        if len(fields) == len(spec.names) and len(line) <= LINE_MAX_BYTES:
+            empty = [not content_or_raw(field, spec) for field in fields]
+            places = zip(spec.roles, spec.names, empty, strict=True)
+            roles = tuple("blank" if role == "ignored" and not name and no else role for role, name, no in places)
+            return Spec(spec.names, roles, spec.separator, spec.pixel_max)
     return spec
 
 
