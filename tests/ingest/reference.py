@@ -91,7 +91,9 @@ def read(data: bytes, spec: Spec) -> Outcome:
             except Bad as bad:
                 column = "" if bad.column == "added" else bad.column
                 verdicts.append(Refusal(image_id, number + 1, offset, column, bad.reason))
-            if number == whole and was_cut(text, spec, verdicts[-1]):
+                if bad.reason in {"column_count", "line_too_long"} and are_joined(line, spec):
+                    return Outcome(cut_short=True)
+            if number == whole and was_cut(text, spec, labelled, verdicts[-1]):
                 return Outcome(cut_short=True)
         offset += len(line) + 1
     return Outcome(tuple(verdicts), blank, repeated)
@@ -139,6 +141,12 @@ def fitted(spec: Spec, rows: list[bytes]) -> Spec:
     return spec
 
 
+def are_joined(line: bytes, spec: Spec) -> bool:
+    """Several rows in one line, where a line end between two files is missing."""
+    found, columns = line.rstrip(b"\r")[:LINE_MAX_BYTES].count(spec.separator) + 1, len(spec.roles)
+    return found > columns and ((found - 1) % (columns - 1) == 0 or found % columns == 0)
+
+
 def with_blanks(spec: Spec, rows: list[bytes]) -> Spec:
     """A column without a name is an index, unless the first whole row has nothing there: then nothing may be there."""
     for line in rows:
@@ -178,7 +186,7 @@ def first_label_is_unknown(rows: list[bytes], spec: Spec) -> bool:
     return False
 
 
-def was_cut(text: bytes, spec: Spec, verdict: Row | Refusal) -> bool:
+def was_cut(text: bytes, spec: Spec, labelled: bool, verdict: Row | Refusal) -> bool:
     """A last line without line end must have all its columns, and a last one that cannot have been longer."""
     if isinstance(verdict, Refusal) and verdict.reason == "line_too_long":
         return True
@@ -189,7 +197,8 @@ def was_cut(text: bytes, spec: Spec, verdict: Row | Refusal) -> bool:
     if isinstance(verdict, Refusal):
         if verdict.reason == "column_count":
             return len(fields) < len(spec.roles)
-        empty = spec.roles[-1] in {"label", *range(784)} and not content_or_raw(fields[-1], spec)
+        told = spec.roles[-1] in range(784) or (spec.roles[-1] == "label" and labelled)
+        empty = told and not content_or_raw(fields[-1], spec)
         return empty or (verdict.reason == "not_a_number" and verdict.column == spec.names[-1])
     return spec.roles[-1] == "key"
 
