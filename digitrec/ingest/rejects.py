@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from digitrec.contract import PIXELS, REJECTS_SCHEMA
 from digitrec.errors import BadData, storage_errors
+from digitrec.shown import printable
 
 TEXT_MAX_BYTES = 200
 VALUE_MAX = 40
@@ -80,12 +81,7 @@ def escaped(raw: bytes, note: str = "") -> str:
     """Raw bytes as text for people: control characters and what is not UTF-8 escaped; with `note` before it, at most
     200 bytes."""
     text = raw[:TEXT_MAX_BYTES].decode("utf-8", "backslashreplace")
-    safe = "".join(character if character.isprintable() else escape(character) for character in text)
-    return (note + safe).encode()[:TEXT_MAX_BYTES].decode("utf-8", "ignore")
-
-
-def escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+    return (note + printable(text)).encode()[:TEXT_MAX_BYTES].decode("utf-8", "ignore")
 
 
 class RejectsFile:
