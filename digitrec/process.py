@@ -108,15 +108,35 @@ def _forget_signals() -> None:
 os.register_at_fork(after_in_child=_forget_signals)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     """Handle the first signal in order, if there is an order, and any other by leaving."""
     global _in_order, _interrupted
     if not _in_order:
         _leave()
+    if _is_importing(frame):
+        _signal_later(number)
+        return
     if not _interrupted:
         _drop_traces()
     _in_order, _interrupted = False, True
     raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: an exception there leaves it half made, or aborts the process if it passes
+    through C++ (torch), or is taken by the library for something else (pydantic's models)."""
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib."):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _signal_later(number: int) -> None:
+    """Send the main thread a signal in a moment."""
+    timer = threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number))
+    timer.daemon = True
+    timer.start()
 
 
 def _drop_traces() -> None:
@@ -141,8 +161,7 @@ def _raise_again(lost: "sys.UnraisableHookArgs") -> None:
     _in_order = True
     for number in SIGNALS:
         if signal.getsignal(number) is _interrupt:
-            # A moment later: what is called here cannot raise either.
-            threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number)).start()
+            _signal_later(number)  # what is called here cannot raise either
             return
 
 

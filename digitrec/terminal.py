@@ -132,7 +132,7 @@ def outcome(command: Callable[[], object]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         sys.last_value = error
         told = as_digitrec_error(error)
-        if told is None and was_interrupted():
+        if was_interrupted() and not isinstance(told, Interrupted):
             told = Interrupted(INTERRUPTED)
         if told is None:
             say(f"error: a bug in digitrec: {type(error).__name__}: {one_line(error)}; --debug shows the trace")

@@ -59,6 +59,25 @@ def command():
         print("tidied up", flush=True)
 sys.exit(outcome(command))
 """
+IMPORTING = """
+import pathlib, tempfile
+folder = tempfile.mkdtemp()
+pathlib.Path(folder, "blames_others.py").write_text(
+    "import os, time\\n"
+    "try:\\n"
+    "    os.write(1, b'ready\\\\n'); time.sleep(0.3)\\n"
+    "except BaseException as error:\\n"
+    "    raise ImportError('the field has no schema') from error\\n"
+)
+sys.path.insert(0, folder)
+def command():
+    import blames_others
+    try:
+        time.sleep(60)
+    finally:
+        print("imported whole, tidied up", flush=True)
+sys.exit(outcome(command))
+"""
 BEFORE_THE_COMMAND = """
 os.write(1, b"ready\\n")
 time.sleep(60)
@@ -142,6 +161,16 @@ def test_an_interrupt_that_hits_a_finalizer_is_not_lost() -> None:
     """Where nothing can be raised Python would print a trace and go on; it is raised a moment later instead."""
     code, _, stderr = run(LOST_IN_A_FINALIZER)
     assert (code, stderr.count("\n")) == (130, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_import_inside_a_command_is_not_interrupted(number: signal.Signals) -> None:
+    """It would leave half a module, or end as another error of a library: the interrupt comes right after it."""
+    assert run(IMPORTING, number) == (
+        130,
+        "imported whole, tidied up\n",
+        "error: interrupted; nothing half-done is visible, the same command goes on\n",
+    )
 
 
 def test_only_an_interrupt_is_raised_again() -> None:
