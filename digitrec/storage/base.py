@@ -1,0 +1,217 @@
+"""The protocol of a storage backend, and what every backend has in common: keys and staged files.
+
+A key is a relative path with `/` between its parts, as `datasets/x/manifest.json`. Nothing above this package knows
+where its bytes lie. The contract is written down as tests in `digitrec.storage.testing`.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from digitrec.errors import UsageError, storage_errors
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class NotFound(Exception):
+    """There is nothing under this key, and the backend has said so: an error while looking is `StorageFailed`."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What is known of an object without reading it.
+
+    `size` in bytes; `modified_s`: seconds since the epoch by the backend's clock; `state`: opaque, another one whenever
+    the content may have changed (an ETag; ctime and inode), equal across processes and hosts.
+    """
+
+    size: int
+    modified_s: float
+    state: str
+
+
+class Storage(ABC):
+    """Bytes by key. Small and hashable; it travels to workers by its `url` (see `storage.at`).
+
+    Every method raises `StorageFailed` where the backend cannot do or say what is asked, naming the object by its
+    address; absence is `NotFound`, None or an empty listing, and only what the backend says is absent. Methods may be
+    called by several threads and processes at once.
+    """
+
+    url: str
+    """What names this storage to people and to other processes."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """Return a whole object. Raises `NotFound`."""
+
+    @abstractmethod
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading at any place (seekable, for Parquet). Raises `NotFound`."""
+
+    @abstractmethod
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Create a small object whole and durably, unless there is one. Return whether this call has created it.
+
+        The one operation on which publication rests: of any number of concurrent calls exactly one returns True. A
+        reply may be lost after the write, so a caller that gets False reads back whether its own attempt is there.
+        """
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Create or replace a small object, whole and durably. For caches and notes; nothing published is replaced."""
+
+    @abstractmethod
+    def upload(self, file: Path, key: str) -> None:
+        """Make a finished local file (of `scratch`) the object under this key, whole and durably; the file may be gone
+        then.
+
+        Unconditional, so the key carries the content's digest, or the object is derived from others.
+        """
+
+    @abstractmethod
+    def copy(self, source: str, target: str) -> None:
+        """Make the object under `target` the one under `source` as well. Raises `NotFound`."""
+
+    @abstractmethod
+    def touch(self, key: str) -> None:
+        """Make an object's time now, so that nobody sweeps it. Raises `NotFound`."""
+
+    @abstractmethod
+    def stat(self, key: str) -> Stat | None:
+        """Return what is known of an object, or None if there is none."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> list[str]:
+        """Return the names directly below a prefix ("" is the root), sorted; those with more below them end in `/`.
+
+        Empty where there is nothing. A listing may lag behind (eventual consistency): nothing is decided by one.
+        """
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens if there is none."""
+
+    @abstractmethod
+    def scratch(self) -> AbstractContextManager["Scratch"]:
+        """Yield a fresh local folder for files that will be uploaded; it is removed afterwards, whatever happens."""
+
+    @abstractmethod
+    def sweep_unfinished(self, prefix: str, older_than_s: float) -> None:
+        """Remove what killed processes have left half-written directly below a prefix (temporary files, unfinished
+        uploads), and scratch folders. Failing to clean up is no failure."""
+
+    def local_path(self, key: str) -> Path | None:
+        """Return where the object lies as a local file, to be mapped into memory; None if it does not."""
+        return None
+
+    def free_bytes(self) -> int | None:
+        """Return how many bytes can still be written; None if that is not limited, or not known."""
+        return None
+
+    def address(self, key: str) -> str:
+        """Return what names an object, or a folder of them, to a person."""
+        return f"{self.url}/{key}" if key else self.url
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is an object under this key."""
+        return self.stat(key) is not None
+
+
+def check_key(key: str) -> str:
+    """Return a key that stays inside its storage. Raises `UsageError` for any other one."""
+    if not key or any(part in {"", ".", ".."} for part in key.split("/")) or "\0" in key:
+        raise UsageError(f"{key!r} is no key of a store: expected parts without `.` or `..`, with one / between them")
+    return key
+
+
+class StagedFile(io.RawIOBase):
+    """A new local file that is hashed as it is written, and synced by the descriptor that has written it.
+
+    A digest of what was meant to be written, not of what can be read back from memory; and an error of a late
+    write-back comes to that descriptor (fsync(2)). After `close`: `bytes` and `sha256`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.bytes = 0
+        self._sha = hashlib.sha256()
+        with storage_errors("write", path):
+            self._file = path.open("xb", buffering=1 << 20)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "Buffer", /) -> int:
+        view = memoryview(data).cast("B")
+        with storage_errors("write", self.path):
+            self._file.write(view)
+        self._sha.update(view)
+        self.bytes += len(view)
+        return len(view)
+
+    def tell(self) -> int:
+        return self.bytes
+
+    def flush(self) -> None:
+        """Nothing: what reads it waits for `close`."""
+
+    @property
+    def sha256(self) -> str:
+        """The digest, hex, of what has been written."""
+        return self._sha.hexdigest()
+
+    def close(self) -> None:
+        """Write what is buffered to the disk. Raises `StorageFailed` if the disk refuses."""
+        if self.closed:
+            return
+        try:
+            with storage_errors("write", self.path):
+                try:
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+                finally:
+                    self._file.close()
+        finally:
+            super().close()
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A local folder for files that are to be uploaded."""
+
+    folder: Path
+
+    def create(self, name: str) -> StagedFile:
+        """Open a new file in it."""
+        return StagedFile(self.folder / name)
+
+    def write(self, name: str, data: "Buffer") -> StagedFile:
+        """Write a whole file, synced; return it closed."""
+        with self.create(name) as file:
+            file.write(data)
+        return file
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Scratch]:
+    """Make a folder, yield it as scratch, and remove it."""
+    try:
+        with storage_errors("create the folder", folder):
+            folder.mkdir(parents=True)
+        yield Scratch(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

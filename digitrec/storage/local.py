@@ -1,0 +1,315 @@
+"""Storage in a folder of this machine, or of a network file system: nothing can be torn, nothing published overwritten.
+
+A file is written under a name nobody else knows, synced, given its final name, and the folder is synced.
+Put-if-absent is link(2): the one local call that fails if the name is taken and never shows half a file; where links do
+not exist, Linux's `renameat2(RENAME_NOREPLACE)` serves. On NFS the reply to either may be lost and the call sent again:
+then "already there" may mean our own file, which is told by its inode (link(2), NOTES).
+Who may read and write below the root is what the mode of the root folder says, whatever the umask of whoever writes.
+"""
+
+import ctypes
+import errno
+import os
+import shutil
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from digitrec.errors import Misconfigured, StorageFailed, storage_errors
+from digitrec.storage.base import NotFound, Scratch, Stat, Storage, check_key, scratch_folder
+
+SCRATCH = "_staging"
+TEMPORARY = ".tmp"
+RENAME_NOREPLACE = 1
+AT_FDCWD = -100
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+GONE = (FileNotFoundError, NotADirectoryError)
+
+_durable: set[tuple[str, str]] = set()
+"""Folders (root, folder) whose names this process has synced: once is enough, as nobody here removes one in use."""
+
+
+@dataclass(frozen=True)
+class LocalStorage(Storage):
+    """The objects below a root folder; `url` is its absolute path. The root is made with the first object."""
+
+    url: str
+
+    def read(self, key: str) -> bytes:
+        path = self._path(key)
+        with storage_errors("read", path), _absent(key):
+            return path.read_bytes()
+
+    def open(self, key: str) -> BinaryIO:
+        path = self._path(key)
+        with storage_errors("read", path), _absent(key):
+            return path.open("rb")
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        with storage_errors("write", path), self._written_beside(path, data) as temporary:
+            created = _name_if_absent(temporary, path)
+            sync(path.parent)
+            return created
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        with storage_errors("write", path), self._written_beside(path, data) as temporary:
+            _replace(temporary, path)
+            sync(path.parent)
+
+    def upload(self, file: Path, key: str) -> None:
+        path = self._path(key)
+        with storage_errors("write", path):
+            self._make_folder(path.parent)
+            self._share(file)
+            sync(file)
+            try:
+                _replace(file, path)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy_over(file, path)
+            sync(path.parent)
+
+    def copy(self, source: str, target: str) -> None:
+        path = self._path(target)
+        with storage_errors("copy to", path):
+            self._make_folder(path.parent)
+            with _absent(source):
+                self._copy_over(self._path(source), path)
+            sync(path.parent)
+
+    def touch(self, key: str) -> None:
+        path = self._path(key)
+        with storage_errors("touch", path), _absent(key):
+            os.utime(path)
+
+    def stat(self, key: str) -> Stat | None:
+        path = self._path(key)
+        with storage_errors("look at", path):
+            try:
+                found = path.stat()
+            except GONE:
+                return None
+        if stat.S_ISDIR(found.st_mode):
+            return None
+        state = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
+        return Stat(found.st_size, found.st_mtime_ns / 1e9, state)
+
+    def list(self, prefix: str) -> list[str]:
+        folder = self._path(prefix) if prefix else Path(self.url)
+        with storage_errors("list", folder):
+            try:
+                with os.scandir(folder) as entries:
+                    return sorted(
+                        entry.name + ("/" if entry.is_dir() else "")
+                        for entry in entries
+                        if not _is_temporary(entry.name)
+                    )
+            except GONE:
+                return []
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with storage_errors("remove", path), suppress(*GONE):
+            path.unlink()
+
+    def scratch(self) -> AbstractContextManager[Scratch]:
+        folder = Path(self.url, SCRATCH)
+        self._make_folder(folder)
+        return scratch_folder(folder / uuid.uuid4().hex)
+
+    def sweep_unfinished(self, prefix: str, older_than_s: float) -> None:
+        before = time.time() - older_than_s
+        with suppress(OSError, StorageFailed):
+            for path in self._path(prefix).iterdir():
+                if _is_temporary(path.name):
+                    _remove_if_older(path, before)
+        with suppress(OSError):
+            for path in Path(self.url, SCRATCH).iterdir():
+                _remove_if_older(path, before)
+
+    def local_path(self, key: str) -> Path:
+        return self._path(key)
+
+    def free_bytes(self) -> int:
+        """Return what the file system of the root has free; of the nearest folder above, if there is no root yet."""
+        root = Path(self.url)
+        with storage_errors("look at", root):
+            return shutil.disk_usage(next(place for place in (root, *root.parents) if place.exists())).free
+
+    def _path(self, key: str) -> Path:
+        return Path(self.url, check_key(key))
+
+    @contextmanager
+    def _written_beside(self, path: Path, data: bytes) -> Iterator[Path]:
+        """Write data under a name nobody else knows, synced, in the folder of `path`; yield it, and remove it if it is
+        still there."""
+        self._make_folder(path.parent)
+        temporary = path.parent / f".{uuid.uuid4().hex}{TEMPORARY}"
+        try:
+            try:
+                _write_synced(temporary, data)
+            except FileNotFoundError:  # somebody has removed the folder since this process has made it
+                _durable.clear()
+                self._make_folder(path.parent)
+                _write_synced(temporary, data)
+            self._share(temporary)
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _copy_over(self, source: Path, path: Path) -> None:
+        """Copy a file from wherever it lies, and replace `path` with the copy at once."""
+        temporary = path.parent / f".{uuid.uuid4().hex}{TEMPORARY}"
+        try:
+            with source.open("rb") as reading, temporary.open("xb") as writing:
+                shutil.copyfileobj(reading, writing, 1 << 20)
+                writing.flush()
+                os.fsync(writing.fileno())
+            self._share(temporary)
+            _replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder below the root, and all above it, durably.
+
+        Each name on the way is synced once by every process that relies on it, whoever has made it: the one that did
+        may have died before it could. Below the root, folders get the root's mode.
+        """
+        if (self.url, str(folder)) in _durable and folder.is_dir():
+            return
+        root = Path(self.url)
+        with storage_errors("create the folder", folder):
+            made = [place for place in (folder, *folder.parents) if not place.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            for place in made:
+                if root in place.parents:
+                    _set_mode(place, self._root_mode() & 0o3777)
+            inside = [place for place in (folder, *folder.parents) if root == place or root in place.parents]
+            for place in {*inside, *made}:
+                if (self.url, str(place)) not in _durable or place in made:
+                    sync(place.parent)
+                    _durable.add((self.url, str(place)))
+
+    def _share(self, path: Path) -> None:
+        """Let whoever may read the root read a file. Nobody else needs to write: files are replaced, not changed."""
+        _set_mode(path, 0o200 | self._root_mode() & 0o444)
+
+    def _root_mode(self) -> int:
+        return Path(self.url).stat().st_mode
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _absent(key: str) -> Iterator[None]:
+    """Raise `NotFound` for a path that leads to nothing, or to a folder."""
+    try:
+        yield
+    except (*GONE, IsADirectoryError):
+        raise NotFound(key) from None
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(TEMPORARY)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    """chmod(2); what another process has made, or a file system without modes, is left as it is."""
+    with suppress(PermissionError):
+        path.chmod(mode)
+
+
+def _remove_if_older(path: Path, before: float) -> None:
+    """Remove a file or folder if nothing in it has changed since `before`; a younger one may belong to a live run."""
+    if _newest_change(path) >= before:
+        return
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _newest_change(path: Path) -> float:
+    """Return the latest modification time of an entry and all below it; of what vanishes meanwhile, infinity: then
+    another process is at work there."""
+    below = (Path(folder, name) for folder, folders, files in os.walk(path) for name in (*folders, *files))
+    try:
+        return max(place.lstat().st_mtime for place in (path, *below))
+    except OSError:
+        return float("inf")
+
+
+def _replace(source: Path, target: Path) -> None:
+    """rename(2), which replaces; a lost reply of NFS is known by the inode."""
+    _own_if(FileNotFoundError, lambda: os.replace(source, target), source, target)
+
+
+def _name_if_absent(source: Path, target: Path) -> bool:
+    """Give a file the name `target` too (or instead), unless that is taken. Return whether it was free."""
+    try:
+        return _own_if(FileExistsError, lambda: os.link(source, target), source, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+    try:
+        return _own_if((FileExistsError, FileNotFoundError), lambda: _rename_if_absent(source, target), source, target)
+    except FileExistsError:
+        return False
+
+
+def _own_if(
+    refusal: type[OSError] | tuple[type[OSError], ...], call: Callable[[], None], source: Path, target: Path
+) -> bool:
+    """Do a call that gives the file `source` the name `target`. True also if it is refused though it was done before:
+    NFS sends a call again when its reply was lost, and the second one finds the first one's work."""
+    mine = source.stat()
+    try:
+        call()
+    except refusal:
+        try:
+            there = target.stat()
+        except OSError:
+            there = None
+        if there is None or (there.st_ino, there.st_dev) != (mine.st_ino, mine.st_dev):
+            raise
+    return True
+
+
+def _rename_if_absent(source: Path, target: Path) -> None:
+    """`renameat2(RENAME_NOREPLACE)`. Raises `Misconfigured` where the file system has neither this nor links."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), RENAME_NOREPLACE) == 0:
+        return
+    code = ctypes.get_errno()
+    if code in {errno.EINVAL, errno.ENOSYS}:
+        raise Misconfigured(
+            f"the file system of {target.parent} can neither link files nor rename without replacing, "
+            "so publishing once cannot be guaranteed there; choose another --store"
+        )
+    raise OSError(code, os.strerror(code), str(target))

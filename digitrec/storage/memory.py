@@ -1,0 +1,78 @@
+"""Storage in this process's memory: for tests, and as the plainest statement of the contract."""
+
+import io
+import tempfile
+import threading
+import time
+import uuid
+from contextlib import AbstractContextManager
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
+
+from digitrec.storage.base import NotFound, Scratch, Stat, Storage, check_key, scratch_folder
+
+
+class MemoryStorage(Storage):
+    """Objects in a dict. Register it (`storage.register`) for stores that are opened by its `url`."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self.url = f"memory://{name or uuid.uuid4().hex}"
+        self._objects: dict[str, tuple[bytes, Stat]] = {}
+        self._lock = threading.Lock()
+        self._states = count(1)
+
+    def read(self, key: str) -> bytes:
+        return self._found(key)[0]
+
+    def open(self, key: str) -> BinaryIO:
+        return io.BytesIO(self.read(key))
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        with self._lock:
+            if check_key(key) in self._objects:
+                return False
+            self._set(key, data)
+            return True
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._lock:
+            self._set(key, data)
+
+    def upload(self, file: Path, key: str) -> None:
+        self.put(key, file.read_bytes())
+
+    def copy(self, source: str, target: str) -> None:
+        self.put(target, self.read(source))
+
+    def touch(self, key: str) -> None:
+        self.put(key, self.read(key))
+
+    def stat(self, key: str) -> Stat | None:
+        found = self._objects.get(check_key(key))
+        return found[1] if found else None
+
+    def list(self, prefix: str) -> list[str]:
+        start = f"{check_key(prefix)}/" if prefix else ""
+        with self._lock:
+            below = [key[len(start) :] for key in self._objects if key.startswith(start)]
+        return sorted({first + slash for first, slash, _ in (rest.partition("/") for rest in below)})
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            self._objects.pop(check_key(key), None)
+
+    def scratch(self) -> AbstractContextManager[Scratch]:
+        return scratch_folder(Path(tempfile.gettempdir(), f"digitrec-{uuid.uuid4().hex}"))
+
+    def sweep_unfinished(self, prefix: str, older_than_s: float) -> None:
+        """Nothing is ever half-written here."""
+
+    def _found(self, key: str) -> tuple[bytes, Stat]:
+        try:
+            return self._objects[check_key(key)]
+        except KeyError:
+            raise NotFound(key) from None
+
+    def _set(self, key: str, data: bytes) -> None:
+        self._objects[check_key(key)] = (bytes(data), Stat(len(data), time.time(), str(next(self._states))))
