@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 from machine import MNIST, here, keep, say
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.store import Store
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions, TrainOptions
 from digitrec.progress import silent
-from digitrec.store import catalog
-from digitrec.store.layout import Store
 from digitrec.training.augment import Distortion
 from digitrec.training.evaluation import evaluate
 from digitrec.training.fitting import Course, fit, own_torch_state

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from digitrec.store import catalog
-from digitrec.store.layout import Store, predictions_folder
-from digitrec.store.manifest import Manifest
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.layout import predictions_folder
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.store import Store
 from digitrec.training.answers import ask
 from digitrec.training.sealed import open_sealed
+from tests.places import full
 
 
 def main(answers: str, location: str) -> None:
@@ -24,7 +26,7 @@ def main(answers: str, location: str) -> None:
     newest = catalog.published(store, "predictions")[0]
     asked = newest.asked
     folder = predictions_folder(asked["dataset"], asked["model"], asked["variant"])
-    submission = Path(store.full(folder)) / "submission.csv"
+    submission = Path(full(store, folder)) / "submission.csv"
     joined = pd.read_csv(answers).merge(pd.read_csv(submission), on="ImageId", validate="one_to_one", how="outer")
     right = (joined["Label_x"] == joined["Label_y"]).to_numpy()
     seen = joined["ImageId"].isin(seen_ids(store, newest)).to_numpy()

@@ -27,15 +27,15 @@ from end_to_end_rivals import RIVALS
 from machine import DIGITREC, HERE, MNIST, Run, here, keep, say, spread, table, timed
 from scoring_store import with_model
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.bundled import ruling
+from digitrec.catalog.champion import champion
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.store import Store
 from digitrec.engines.choice import cascade_of
 from digitrec.errors import DigitrecError
 from digitrec.ingest.sources import fetch_sample
 from digitrec.scoring.engine import read_card
-from digitrec.store import catalog
-from digitrec.store.aliases import champion
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
-from digitrec.store.pretrained import ruling
 
 PACKAGES = ("pandas", "torch", "polars", "onnxruntime", "numba", "pyarrow")
 AGREEING = 0.999
@@ -120,7 +120,7 @@ class Contest:
     def run(self, who: str) -> Run:
         if who in RIVALS:
             script = str(HERE / "end_to_end_rivals.py")
-            folder = self.store.full(f"models/{self.model.name}")
+            folder = self.full(store, f"models/{self.model.name}")
             return timed([DIGITREC[0], script, who, folder, str(self.source), str(self.target)])
         command = [*DIGITREC, "--store", self.store.url, "score", str(self.source), "--model", self.model.name]
         return timed([*command, *self.ours[who]])
@@ -129,7 +129,7 @@ class Contest:
         """int64 [n, 2], ImageId and Label, of the last run, which are removed."""
         path = self.target
         if who not in RIVALS:
-            (path,) = Path(self.store.full("predictions")).glob("*/*/submission.csv")
+            (path,) = Path(self.full(store, "predictions")).glob("*/*/submission.csv")
         answers = np.loadtxt(path, np.int64, delimiter=",", skiprows=1, ndmin=2)
         self.clear()
         return answers
@@ -137,7 +137,7 @@ class Contest:
     def clear(self) -> None:
         self.target.unlink(missing_ok=True)
         for folder in ("predictions", "datasets"):
-            shutil.rmtree(self.store.full(folder), ignore_errors=True)
+            shutil.rmtree(self.full(store, folder), ignore_errors=True)
 
     def compare(self) -> None:
         """Run each once and stop unless all give the same labels. Also compiles and warms what can be."""

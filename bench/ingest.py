@@ -26,12 +26,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from machine import DIGITREC, HERE, MNIST, Run, here, keep, say, timed
 
+from digitrec.catalog.reader import images_of
 from digitrec.ingest.dialect import Layout
 from digitrec.ingest.header import Head, read_opening
 from digitrec.ingest.pixels import PADDING, Rows, parse_block
 from digitrec.ingest.sources import fetch_sample
 from digitrec.options import ReadOptions
-from digitrec.store.reading import images_of
 
 PACKAGES = ("numba", "pyarrow")
 

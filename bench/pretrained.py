@@ -15,10 +15,11 @@ from pathlib import Path
 
 from machine import say
 
-from digitrec.store import catalog
-from digitrec.store.layout import MANIFEST, Store, model_folder, name_from
-from digitrec.store.manifest import Manifest, canonical, describe, read_checked
-from digitrec.store.pretrained import BUNDLE, PACKED
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.bundled import BUNDLE, PACKED
+from digitrec.catalog.layout import MANIFEST, model_folder, name_from
+from digitrec.catalog.manifest import Manifest, canonical, describe, read_checked
+from digitrec.catalog.store import Store
 from digitrec.training.card import markdown
 from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE
 

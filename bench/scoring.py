@@ -33,6 +33,10 @@ from peaks import peak
 from scoring_rivals import BARE_BESIDE, BARE_INSIDE, BATCH, RIVALS, Classify, batched
 from scoring_store import add_dataset, images_from, trained, with_model
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.champion import champion
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
 from digitrec.engines.choice import cascade_of, choose, processor_flags
 from digitrec.errors import Misconfigured
@@ -40,10 +44,6 @@ from digitrec.scoring.cost import multiply_adds
 from digitrec.scoring.engine import load_engine, read_card
 from digitrec.scoring.peak import seconds
 from digitrec.scoring.predict import predict
-from digitrec.store import catalog
-from digitrec.store.aliases import champion
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
 
 PACKAGES = ("torch", "onnxruntime", "scikit-learn", "ray", "numpy", "pyarrow", "dask", "prefect")
 PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16", "int8")
@@ -199,7 +199,7 @@ class Race:
         self.note(f"digitrec {name}, pipeline alone", noted["computed"]["rows_per_s"])
 
     def theirs(self, name: str, dataset: str) -> None:
-        target = self.store.full("rival.parquet")
+        target = self.full(store, "rival.parquet")
         script = str(HERE / "scoring_rivals.py")
         timed([sys.executable, script, name, self.store.url, dataset, self.model.name, target])
         noted = json.loads(Path(f"{target}.json").read_text())

@@ -13,9 +13,10 @@ from machine import DIGITREC, HERE, Run, say, spread, timed
 from scoring_store import add_dataset
 from serving import prefect_server
 
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.store import Store
 from digitrec.contract import KAGGLE_PIXELS
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
+from tests.places import full
 
 FEW_ROWS, MORE_ROWS, MANY_ROWS = 300_000, 1_000_000, 10_000_000
 FEW_IMAGES = 64
@@ -32,9 +33,9 @@ def scored(store: Store, model: Manifest, dataset: str, *options: str, **environ
 
 def noted(store: Store) -> Any:
     """The note of the only run there was; its predictions are removed."""
-    (note,) = Path(store.full("predictions")).glob("*/*/runs/*.json")
+    (note,) = Path(full(store, "predictions")).glob("*/*/runs/*.json")
     found = json.loads(note.read_text())
-    shutil.rmtree(store.full("predictions"))
+    shutil.rmtree(full(store, "predictions"))
     return found
 
 
@@ -75,7 +76,7 @@ def fixed(store: Store, model: Manifest, images: np.ndarray, rows: int, rounds: 
     """Seconds of `digitrec score one.csv`, another image each time: ingest, scoring, publication, start and end."""
     seconds = []
     for number in range(rounds + 1):
-        path = Path(store.full(f"one-{number}.csv"))
+        path = Path(full(store, f"one-{number}.csv"))
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([KAGGLE_PIXELS, images[number].tolist()])
         run = timed([*DIGITREC, "--store", store.url, "score", str(path), "--model", model.name])
@@ -91,13 +92,13 @@ def orchestration(store: Store, model: Manifest, images: np.ndarray, rows: int, 
     plain = [sys.executable, str(HERE / "scoring_plain.py"), store.url, "bench", model.name]
     flow = [sys.executable, str(FLOW), "--store", store.url, "--dataset", "bench", "--model", model.name]
     seconds: dict[str, list[float]] = {"plain": [], "flow": []}
-    home = Path(store.full("prefect"))
+    home = Path(full(store, "prefect"))
     with prefect_server(home) as url:
         environment = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         for _ in range(min(rounds, 1 if rows >= MANY_ROWS else rounds)):
             for name, command in (("plain", plain), ("flow", flow)):
                 seconds[name].append(timed(command, **environment).seconds)
-                shutil.rmtree(store.full("predictions"))
+                shutil.rmtree(full(store, "predictions"))
                 say(f"  {name}: {seconds[name][-1]:.2f} s")
     ratio = statistics.median(seconds["flow"]) / statistics.median(seconds["plain"])
     say(f"flow / plain loop: {ratio:.3f}")

@@ -20,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.reader import images_of
+from digitrec.catalog.store import Store
 from digitrec.engines import INT8_FILE
 from digitrec.network import SCALE, Perceptron
 from digitrec.scoring.engine import read_card
-from digitrec.store import catalog
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
-from digitrec.store.reading import images_of
+from tests.places import full
 
 BATCH = 512
 CORES = len(os.sched_getaffinity(0))
@@ -129,7 +130,7 @@ def sklearn_mlp(store: Store, model: Manifest, threads: int) -> Classify:
 
 def row_groups(store: Store, dataset: Manifest) -> Iterator[pa.Table]:
     for file in dataset.data_files:
-        shard = pq.ParquetFile(store.full(file.path), memory_map=True)
+        shard = pq.ParquetFile(full(store, file.path), memory_map=True)
         for place in range(shard.num_row_groups):
             yield shard.read_row_group(place, columns=["image_id", "image"])
 
@@ -195,7 +196,7 @@ def ray_data(store: Store, dataset: Manifest, model: Manifest, target: str) -> i
             labels = self.classify(images_of(rows["image"])).astype(np.uint8)
             return pa.table({"image_id": rows["image_id"], "label": labels})
 
-    rows = ray.data.read_parquet([store.full(file.path) for file in dataset.data_files])
+    rows = ray.data.read_parquet([full(store, file.path) for file in dataset.data_files])
     answers = rows.select_columns(["image_id", "image"]).map_batches(
         Actor, batch_format="pyarrow", batch_size=16_384, compute=ray.data.ActorPoolStrategy(size=CORES)
     )

@@ -5,16 +5,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from digitrec.store.commit import make_folder, sha256_of
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.layout import dataset_folder, digest_name, model_folder
+from digitrec.catalog.manifest import File, Manifest, RowGroup, describe, publish
+from digitrec.catalog.reader import images_of, read_table
+from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS, ROW_GROUP_ROWS, SHARD_ROWS, shard_schema
 from digitrec.ingest.run import ingest
 from digitrec.ingest.sources import fetch_sample
 from digitrec.options import IngestOptions, TrainOptions
-from digitrec.store import catalog
-from digitrec.store.commit import make_folder, sha256_of
-from digitrec.store.layout import Store, dataset_folder, digest_name, model_folder
-from digitrec.store.manifest import File, Manifest, RowGroup, describe, publish
-from digitrec.store.reading import images_of, read_table
+from tests.places import full
 
 
 def trained(folder: Path) -> Store:
@@ -38,8 +40,8 @@ def with_model(source: Store, model: Manifest, folder: Path) -> Store:
     store = Store.at(folder)
     for file in model.files:
         make_folder(store, str(Path(file.path).parent))
-        Path(store.full(file.path)).write_bytes(source.read(file.path))
-    Path(store.full(f"{model_folder(model.name)}/manifest.json")).write_bytes(model.to_bytes())
+        Path(full(store, file.path)).write_bytes(source.read(file.path))
+    Path(full(store, f"{model_folder(model.name)}/manifest.json")).write_bytes(model.to_bytes())
     return store
 
 
@@ -60,7 +62,7 @@ def add_dataset(store: Store, name: str, images: np.ndarray, rows: int) -> None:
 def shard(store: Store, name: str, place: int, images: np.ndarray, start: int, end: int) -> File:
     """Rows `start` to `end`, in row groups as ingest makes them."""
     schema, groups = shard_schema(labelled=False, keyed=False), []
-    staged = Path(store.full(f"{dataset_folder(name)}/staged"))
+    staged = Path(full(store, f"{dataset_folder(name)}/staged"))
     with pq.ParquetWriter(staged, schema, compression="zstd", compression_level=1, write_page_checksum=True) as writer:
         for first in range(start, end, ROW_GROUP_ROWS):
             ids = np.arange(first, min(end, first + ROW_GROUP_ROWS), dtype=np.int64)
@@ -69,5 +71,5 @@ def shard(store: Store, name: str, place: int, images: np.ndarray, start: int, e
             writer.write_table(pa.table([pa.array(ids + 1), column], schema=schema), row_group_size=len(ids))
             groups.append(RowGroup.of(ids + 1))
     path = f"{dataset_folder(name)}/{digest_name('shard', place, sha256_of(staged))}"
-    staged.rename(store.full(path))
+    staged.rename(full(store, path))
     return describe(store, path, rows=end - start, row_groups=tuple(groups))

@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 from machine import MNIST, here, keep, say
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.store import Store
 from digitrec.errors import Interrupted
 from digitrec.ingest.run import ingest
 from digitrec.ingest.sources import fetch_sample
 from digitrec.options import IngestOptions, TrainOptions
 from digitrec.progress import Step
-from digitrec.store import catalog
-from digitrec.store.layout import Store
 
 GOALS = (0.98, 0.99)
 PACKAGES = ("torch", "pytorch-lightning", "scikit-learn", "numpy")

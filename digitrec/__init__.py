@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from digitrec.store.reading import read_dataset as read_dataset
-    from digitrec.store.reading import read_predictions as read_predictions
-    from digitrec.store.reading import read_rejects as read_rejects
+    from digitrec.catalog.reader import read_dataset as read_dataset
+    from digitrec.catalog.reader import read_predictions as read_predictions
+    from digitrec.catalog.reader import read_rejects as read_rejects
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "read_dataset", "read_predictions", "read_rejects"]
 
-_HOMES = dict.fromkeys(("read_dataset", "read_predictions", "read_rejects"), "digitrec.store.reading")
+_HOMES = dict.fromkeys(("read_dataset", "read_predictions", "read_rejects"), "digitrec.catalog.reader")
 
 
 def __getattr__(name: str) -> Any:

@@ -127,8 +127,8 @@ def rejects(
 @app.command
 def promote(version: str, *, context: Here) -> None:
     """Make a model version the champion."""
+    from digitrec.catalog.champion import promote
     from digitrec.overview import Promoted
-    from digitrec.store.aliases import promote
 
     answer(context, Promoted(promote(context.store, version, "asked for")))
 
@@ -136,8 +136,8 @@ def promote(version: str, *, context: Here) -> None:
 @app.command
 def rollback(*, context: Here) -> None:
     """Go back to the champion before this one."""
+    from digitrec.catalog.champion import rollback
     from digitrec.overview import Promoted
-    from digitrec.store.aliases import rollback
 
     answer(context, Promoted(rollback(context.store)))
 

@@ -13,7 +13,7 @@ SIDE: Final = 28
 PIXELS: Final = SIDE * SIDE
 CLASSES: Final = 10
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Version of every JSON file in a store. A reader refuses any other one."""
 
 LABEL_COLUMN: Final = "label"

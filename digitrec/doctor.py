@@ -13,13 +13,13 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from digitrec.addresses import parse_dask
+from digitrec.catalog.champion import champion
+from digitrec.catalog.store import Store
 from digitrec.errors import DigitrecError, Misconfigured
 from digitrec.findings import Finding
 from digitrec.orchestration import check_prefect
 from digitrec.settings import Settings
-from digitrec.store.aliases import champion
 from digitrec.store.commit import put_if_absent
-from digitrec.store.layout import Store
 
 LITTLE_SPACE_BYTES = 2 * 1024**3
 CONNECT_TIMEOUT_S = 3.0

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from digitrec.caches import gather_caches
+from digitrec.catalog.layout import dataset_folder
+from digitrec.catalog.manifest import Manifest, read_manifest
+from digitrec.catalog.reader import images_of, open_verified
+from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS, SIDE
 from digitrec.scoring.counts import below
-from digitrec.store.layout import Store, dataset_folder
-from digitrec.store.manifest import Manifest, read_manifest
-from digitrec.store.reading import images_of, open_verified
 
 SHOWN = 24
 ACROSS = 12

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from digitrec.catalog.store import Store
 from digitrec.errors import UsageError
 from digitrec.options import IngestOptions, ReadOptions, ScoreOptions
 from digitrec.progress import Progress, silent
-from digitrec.store.layout import Store
 
 if TYPE_CHECKING:
     from digitrec.ingest.landing import LandingReport

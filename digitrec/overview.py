@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from digitrec.catalog import champion
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.champion import Entry, champion
+from digitrec.catalog.layout import model_folder
+from digitrec.catalog.listing import Listed, listing
+from digitrec.catalog.manifest import Kind, Manifest, read_checked
+from digitrec.catalog.store import Store
 from digitrec.contract import UNSURE_BELOW
 from digitrec.errors import Corrupt, Misconfigured, StorageFailed, storage_errors
 from digitrec.ingest.rejects import Reject
 from digitrec.scoring.counts import below
-from digitrec.store import aliases, catalog
-from digitrec.store.aliases import Entry, champion
-from digitrec.store.catalog import Listed, listing
-from digitrec.store.layout import Store, model_folder
-from digitrec.store.manifest import Kind, Manifest, read_checked
 
 KINDS: dict[str, Kind] = {"datasets": "dataset", "models": "model", "predictions": "predictions"}
 
@@ -171,7 +173,7 @@ class Rejected:
 def rejected(store: Store, dataset: str, limit: int) -> Rejected:
     """The first `limit` rejected rows of a dataset. Raises `NoInput` without such a dataset, `Corrupt` if bytes are
     damaged."""
-    from digitrec.store.reading import rejects_table
+    from digitrec.catalog.reader import rejects_table
 
     table = rejects_table(store, catalog.dataset(store, dataset))
     return Rejected(dataset, table.num_rows, tuple(table.slice(0, limit).to_pylist()))

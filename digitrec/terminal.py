@@ -23,13 +23,13 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from digitrec.catalog.store import Store
 from digitrec.errors import DigitrecError, Interrupted, UsageError, told_by_system
 from digitrec.private import provide_home
 from digitrec.process import INTERRUPTED, channel_of, ending_in_order, prepare_process, tell_once, was_interrupted
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
 from digitrec.shown import printable, printable_lines
-from digitrec.store.layout import Store
 
 LOG_EVERY_S = 5.0
 COLLECT_SELDOM = 100_000, 50, 100

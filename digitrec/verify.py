@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from digitrec.catalog.champion import history
+from digitrec.catalog.layout import MANIFEST, champion_folder, dataset_folder, manifest_path, model_folder
+from digitrec.catalog.listing import TOP, folders
+from digitrec.catalog.manifest import File, Kind, Manifest, RowGroup, check_file, find_manifest, read_manifest
+from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt, DigitrecError, NoInput, StorageFailed, storage_errors
 from digitrec.scoring.submission import SUBMISSION, submission
-from digitrec.store.aliases import history
-from digitrec.store.catalog import TOP, folders
-from digitrec.store.layout import MANIFEST, Store, champion_folder, dataset_folder, manifest_path, model_folder
-from digitrec.store.manifest import File, Kind, Manifest, RowGroup, check_file, find_manifest, read_manifest
 
 NAMED_PROBLEMS = 20
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from _stage import TABLE_ROWS, only_for_show
 from pydantic import Field
 
+from digitrec.catalog.listing import dataset
+from digitrec.catalog.store import Store
 from digitrec.options import Options
 from digitrec.settings import load_settings
 from digitrec.shown import in_markdown
-from digitrec.store.catalog import dataset
-from digitrec.store.layout import Store
 
 if TYPE_CHECKING:
     from digitrec.ingest.landing_scan import NotTaken

@@ -14,11 +14,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from digitrec import __version__
+from digitrec.catalog.store import Store
 from digitrec.errors import UsageError
 from digitrec.options import IngestOptions
 from digitrec.settings import Settings
 from digitrec.shown import printable
-from digitrec.store.layout import Store
 from digitrec.terminal import Here, answer, make_app, run_app
 
 if TYPE_CHECKING:

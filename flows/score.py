@@ -28,10 +28,10 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from digitrec import __version__
+from digitrec.catalog.store import Store
 from digitrec.options import ReadOptions, ScoreOptions
 from digitrec.settings import Settings
 from digitrec.shown import printable
-from digitrec.store.layout import Store
 from digitrec.terminal import Here, answer, make_app, run_app
 
 if TYPE_CHECKING:

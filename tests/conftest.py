@@ -6,10 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
-
-from digitrec.private import provide_home
 from digitrec.store import pretrained
-from digitrec.store.layout import Store
+
+from digitrec.catalog.store import Store
+from digitrec.private import provide_home
 
 
 def hear_signals() -> None:

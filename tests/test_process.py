@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from digitrec.store.catalog import published
-from digitrec.store.layout import Store
+from digitrec.catalog.listing import published
+from digitrec.catalog.store import Store
 
 ROOT = Path(__file__).parents[1]
 PRELUDE = """

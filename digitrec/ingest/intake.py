@@ -9,6 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from digitrec.catalog.manifest import Json, Source
 from digitrec.errors import BadData
 from digitrec.ingest.csv import SourceFile
 from digitrec.ingest.dialect import Layout
@@ -25,7 +26,6 @@ from digitrec.options import ReadOptions
 from digitrec.progress import Progress, Step
 from digitrec.shown import printable
 from digitrec.store.commit import sync_file
-from digitrec.store.manifest import Json, Source
 
 REJECTS: Final = "rejects.parquet"
 DARKEST_WHITE: Final = 16

@@ -17,6 +17,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from digitrec.catalog.store import Store
 from digitrec.errors import (
     AlreadyPublished,
     BadData,
@@ -46,7 +47,6 @@ from digitrec.ingest.landing_scan import (
 from digitrec.ingest.run import IngestReport, ingest
 from digitrec.progress import Progress, Step, silent
 from digitrec.shown import printable
-from digitrec.store.layout import Store
 
 LOG = logging.getLogger("digitrec.ingest")
 LANDING = "landing"

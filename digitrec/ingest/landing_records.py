@@ -8,13 +8,14 @@ import contextlib
 import json
 from pathlib import Path
 
+from digitrec.catalog.layout import landed_path
+from digitrec.catalog.manifest import Json, canonical, check_format, digest_of
+from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
 from digitrec.errors import Corrupt, storage_errors
 from digitrec.ingest.landing_scan import FOLDER_OPTIONS, Landed
 from digitrec.options import IngestOptions
 from digitrec.store.commit import put_if_absent, write_replacing
-from digitrec.store.layout import Store, landed_path
-from digitrec.store.manifest import Json, canonical, check_format, digest_of
 
 CACHE = "landed/cache.json"
 

@@ -9,27 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from digitrec.errors import AlreadyPublished, NoInput, UsageError
-from digitrec.ingest.csv import SourceFile
-from digitrec.ingest.intake import REJECTS, Intake
-from digitrec.ingest.members import Reading, readings_of
-from digitrec.ingest.rejects import check_budget
-from digitrec.ingest.shards import StagedShard
-from digitrec.limits import cores
-from digitrec.options import IngestOptions
-from digitrec.progress import Progress, silent
-from digitrec.shown import printable
-from digitrec.store.commit import make_folder, remove_folder, settle, sweep
-from digitrec.store.layout import (
+from digitrec.catalog.layout import (
     NAME_DIGITS,
-    Store,
     dataset_folder,
     digest_name,
     manifest_path,
     name_from,
     staging_folder,
 )
-from digitrec.store.manifest import (
+from digitrec.catalog.manifest import (
     File,
     Json,
     Manifest,
@@ -41,6 +29,18 @@ from digitrec.store.manifest import (
     read_manifest,
     same_request,
 )
+from digitrec.catalog.store import Store
+from digitrec.errors import AlreadyPublished, NoInput, UsageError
+from digitrec.ingest.csv import SourceFile
+from digitrec.ingest.intake import REJECTS, Intake
+from digitrec.ingest.members import Reading, readings_of
+from digitrec.ingest.rejects import check_budget
+from digitrec.ingest.shards import StagedShard
+from digitrec.limits import cores
+from digitrec.options import IngestOptions
+from digitrec.progress import Progress, silent
+from digitrec.shown import printable
+from digitrec.store.commit import make_folder, remove_folder, settle, sweep
 
 SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".tgz", ".zip", ".tar", ".csv", ".tsv", ".txt")
 SMALL_BYTES = 1 << 20

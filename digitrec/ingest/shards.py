@@ -17,11 +17,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from digitrec.catalog.manifest import RowGroup
 from digitrec.contract import PIXELS, ROW_GROUP_ROWS, SHARD_ROWS, arrow, ids_digest, shard_schema
 from digitrec.errors import storage_errors
 from digitrec.ingest.pixels import Rows
 from digitrec.store.commit import sha256_of, sync_file
-from digitrec.store.manifest import RowGroup
 
 GROUPS_PER_SHARD = SHARD_ROWS // ROW_GROUP_ROWS
 CORES_PER_SHARD = 2

@@ -5,12 +5,13 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
+from digitrec.catalog.layout import model_folder
+from digitrec.catalog.manifest import Manifest, read_checked, read_manifest
+from digitrec.catalog.store import Store
 from digitrec.engines import CASCADE_FILE, INT8_FILE, Arithmetic, Network
 from digitrec.engines.choice import cascade_of
 from digitrec.errors import Corrupt
 from digitrec.scoring.predict import Engine, Small
-from digitrec.store.layout import Store, model_folder
-from digitrec.store.manifest import Manifest, read_checked, read_manifest
 
 ONE_AT_A_TIME = Lock()
 

@@ -5,16 +5,26 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from digitrec.catalog.layout import MANIFEST, dataset_folder, predictions_folder
+from digitrec.catalog.listing import check_use
+from digitrec.catalog.manifest import (
+    File,
+    Json,
+    Manifest,
+    digest_of,
+    find_manifest,
+    publish,
+    read_manifest,
+    same_request,
+)
+from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
 from digitrec.errors import ComputationFailed, TryAgain
 from digitrec.options import ScoreOptions
 from digitrec.scoring.counts import Counts
 from digitrec.scoring.receipts import Work, attempts_folder
 from digitrec.scoring.submission import SUBMISSION, write_submission
-from digitrec.store.catalog import check_use
 from digitrec.store.commit import sweep
-from digitrec.store.layout import MANIFEST, Store, dataset_folder, predictions_folder
-from digitrec.store.manifest import File, Json, Manifest, digest_of, find_manifest, publish, read_manifest, same_request
 
 RUNS = "runs"
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from digitrec.catalog.manifest import File, Manifest, canonical
 from digitrec.contract import FORMAT, UNSURE_BELOW
 from digitrec.errors import DigitrecError
 from digitrec.progress import Progress, Step
@@ -24,7 +25,6 @@ from digitrec.scoring.replaced import set_aside
 from digitrec.scoring.submission import SUBMISSION, notes_on_ids
 from digitrec.scoring.window import Task
 from digitrec.store.commit import write_replacing
-from digitrec.store.manifest import File, Manifest, canonical
 
 LOG = logging.getLogger("digitrec.scoring")
 

@@ -18,6 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from digitrec.catalog.layout import digest_name
+from digitrec.catalog.manifest import File, RowGroup
+from digitrec.catalog.reader import images_of, open_verified
 from digitrec.contract import CLASSES, arrow, predictions_schema
 from digitrec.errors import Corrupt, DigitrecError, storage_errors
 from digitrec.scoring.counts import Counts
@@ -26,9 +29,6 @@ from digitrec.scoring.plan import Partition
 from digitrec.scoring.predict import Engine, Predictions, classify
 from digitrec.scoring.receipts import Cost, Receipt, Work, attempts_folder, leave_receipt
 from digitrec.store.commit import make_folder, settle, sha256_of
-from digitrec.store.layout import digest_name
-from digitrec.store.manifest import File, RowGroup
-from digitrec.store.reading import images_of, open_verified
 
 PARQUET = {
     "compression": "zstd",

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from digitrec.catalog.manifest import File, Manifest, RowGroup
 from digitrec.contract import ROW_GROUP_ROWS
 from digitrec.errors import Corrupt
-from digitrec.store.manifest import File, Manifest, RowGroup
 
 PARTITION_ROWS = 64 * 1024
 """Half a second of one core: long against the milliseconds a task costs, short against what a crash may waste."""

@@ -7,13 +7,13 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from digitrec.catalog.manifest import File, canonical, check_file, digest_of, file_from
+from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
 from digitrec.errors import StorageFailed
 from digitrec.scoring.counts import Counts
 from digitrec.scoring.plan import Partition
 from digitrec.store.commit import write_replacing
-from digitrec.store.layout import Store
-from digitrec.store.manifest import File, canonical, check_file, digest_of, file_from
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from digitrec.catalog.layout import dataset_folder, model_folder, parent
+from digitrec.catalog.manifest import Manifest, find_manifest
+from digitrec.catalog.store import Store
 from digitrec.errors import Misconfigured, StorageFailed, TryAgain, storage_errors
 from digitrec.store.commit import make_folder, share, sync_file
-from digitrec.store.layout import Store, dataset_folder, model_folder, parent
-from digitrec.store.manifest import Manifest, find_manifest
 
 REPLACED = "_replaced"
 

@@ -4,6 +4,10 @@ import shutil
 from dataclasses import dataclass
 from functools import cache
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.bundled import Ruling, ruling
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
 from digitrec.engines.choice import Choice, cascade_of, choose, processor_flags
 from digitrec.errors import DigitrecError, Interrupted, StorageFailed, combined, storage_errors
@@ -21,10 +25,6 @@ from digitrec.scoring.space import still_needed
 from digitrec.scoring.window import STALL_S, Compute, Window
 from digitrec.settings import Settings
 from digitrec.shown import printable
-from digitrec.store import catalog
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
-from digitrec.store.pretrained import Ruling, ruling
 
 NAMED_FAILURES = 5
 

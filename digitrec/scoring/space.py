@@ -6,13 +6,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.store import Store
 from digitrec.contract import CLASSES
 from digitrec.scoring.job import Job
 from digitrec.scoring.plan import partitions
 from digitrec.scoring.receipts import receipt_path
 from digitrec.scoring.submission import SUBMISSION
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
 
 ROW_BYTES = 16
 """Of a row in a part: two confidences (4 each, they hardly compress), three small numbers, and an id packed by its

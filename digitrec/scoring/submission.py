@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.reader import open_verified
+from digitrec.catalog.store import Store
 from digitrec.errors import storage_errors
 from digitrec.scoring.partition import ids_of
 from digitrec.store.commit import make_folder, replacing, share
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
-from digitrec.store.reading import open_verified
 
 SUBMISSION = "submission.csv"
 HEADER = b"ImageId,Label\n"

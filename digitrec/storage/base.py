@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from digitrec.errors import UsageError, storage_errors
 
@@ -58,7 +58,7 @@ class Storage(ABC):
         """Return a whole object. Raises `NotFound`."""
 
     @abstractmethod
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str) -> io.BufferedIOBase:
         """Open an object for reading at any place (seekable, for Parquet). Raises `NotFound`."""
 
     @abstractmethod

@@ -9,6 +9,7 @@ Who may read and write below the root is what the mode of the root folder says, 
 
 import ctypes
 import errno
+import io
 import os
 import shutil
 import stat
@@ -18,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from digitrec.errors import Misconfigured, StorageFailed, storage_errors
 from digitrec.storage.base import NotFound, Scratch, Stat, Storage, check_key, scratch_folder
@@ -45,7 +45,7 @@ class LocalStorage(Storage):
         with storage_errors("read", path), _absent(key):
             return path.read_bytes()
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str) -> io.BufferedIOBase:
         path = self._path(key)
         with storage_errors("read", path), _absent(key):
             return path.open("rb")

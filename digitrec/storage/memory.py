@@ -8,7 +8,6 @@ import uuid
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
 
 from digitrec.storage.base import NotFound, Scratch, Stat, Storage, check_key, scratch_folder
 
@@ -25,7 +24,7 @@ class MemoryStorage(Storage):
     def read(self, key: str) -> bytes:
         return self._found(key)[0]
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str) -> io.BufferedIOBase:
         return io.BytesIO(self.read(key))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:

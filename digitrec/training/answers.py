@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.reader import images_of, open_verified
+from digitrec.catalog.store import Store
 from digitrec.contract import CLASSES, LABEL_COLUMN, PIXELS
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
-from digitrec.store.reading import images_of, open_verified
 from digitrec.training.quality import logits_of
 from digitrec.training.rows import for_validation, row_digests
 from digitrec.training.sealed import Sealed

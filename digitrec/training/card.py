@@ -14,9 +14,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from digitrec import __version__
+from digitrec.catalog.manifest import Manifest
 from digitrec.contract import CLASSES, FORMAT, PIXELS
 from digitrec.network import Perceptron
-from digitrec.store.manifest import Manifest
 from digitrec.training.fitting import Fitted
 from digitrec.training.plan import SPLIT, Plan
 from digitrec.training.quality import Calibration, Quality

@@ -19,9 +19,9 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt
 from digitrec.store.commit import sha256_of, write_replacing
-from digitrec.store.layout import Store
 
 BEST, LAST = "best", "last"
 MONITOR, MONITOR_ERROR = "val_loss", "val_loss_error"

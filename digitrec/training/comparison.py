@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.layout import dataset_folder
+from digitrec.catalog.manifest import Manifest, find_manifest
+from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS
 from digitrec.errors import NoInput, UsageError, storage_errors
-from digitrec.store import catalog
-from digitrec.store.layout import Store, dataset_folder
-from digitrec.store.manifest import Manifest, find_manifest
 from digitrec.training.answers import Answers, ask, images_at
 from digitrec.training.quality import mcnemar, softmax
 from digitrec.training.sealed import Sealed, open_sealed

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.store import Store
 from digitrec.errors import BadData
-from digitrec.store import catalog
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
 from digitrec.training.answers import Answers, ask
 from digitrec.training.quality import Quality, judge
 from digitrec.training.rows import for_validation

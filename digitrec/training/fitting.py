@@ -16,12 +16,12 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
 
+from digitrec.catalog.store import Store
 from digitrec.engines.floating import on_cores
 from digitrec.errors import ComputationFailed, Interrupted
 from digitrec.network import Perceptron
 from digitrec.progress import Progress, Step
 from digitrec.store.commit import make_folder
-from digitrec.store.layout import Store
 from digitrec.training.checkpoints import (
     BEST,
     MONITOR,

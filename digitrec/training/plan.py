@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.layout import name_from
+from digitrec.catalog.manifest import Manifest, digest_of
+from digitrec.catalog.store import Store
 from digitrec.errors import BadData, UsageError
 from digitrec.options import Preset, TrainOptions
-from digitrec.store import catalog
-from digitrec.store.layout import Store, name_from
-from digitrec.store.manifest import Manifest, digest_of
 from digitrec.training.recipe import Recipe, recipe_for
 from digitrec.training.rows import SALT, VALIDATION_SHARE
 

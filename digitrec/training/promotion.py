@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from digitrec.catalog.bundled import ruling
+from digitrec.catalog.champion import champion, history, promote
+from digitrec.catalog.store import Store
 from digitrec.errors import Misconfigured, NoInput, StorageFailed
-from digitrec.store.aliases import champion, history, promote
-from digitrec.store.layout import Store
-from digitrec.store.pretrained import ruling
 from digitrec.training.comparison import PairedTest, compare
 
 UNSEEN_ROWS_MIN = 200

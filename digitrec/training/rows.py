@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from digitrec.catalog.manifest import File, Manifest
+from digitrec.catalog.reader import images_of, open_verified
+from digitrec.catalog.store import Store
 from digitrec.contract import LABEL_COLUMN, PIXELS
-from digitrec.store.layout import Store
-from digitrec.store.manifest import File, Manifest
-from digitrec.store.reading import images_of, open_verified
 
 SALT: Final = b"digitrec: which rows are for validation"
 VALIDATION_SHARE: Final = 0.08

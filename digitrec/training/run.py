@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from digitrec import limits
+from digitrec.catalog.layout import logs_folder, model_folder, training_folder
+from digitrec.catalog.manifest import Manifest, canonical, find_manifest
+from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
 from digitrec.errors import Corrupt, Interrupted, NoInput, storage_errors
 from digitrec.network import Perceptron
 from digitrec.options import TrainOptions
 from digitrec.progress import Progress, silent
 from digitrec.store.commit import make_folder, put_if_absent, remove_folder, sweep
-from digitrec.store.layout import Store, logs_folder, model_folder, training_folder
-from digitrec.store.manifest import Manifest, canonical, find_manifest
 from digitrec.training.fitting import Course, Fitted, fit, own_torch_state
 from digitrec.training.plan import Plan, asked_datasets, make_plan, planned_datasets
 from digitrec.training.promotion import Verdict, settle_champion

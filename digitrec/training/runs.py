@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from digitrec.catalog.layout import model_folder
+from digitrec.catalog.manifest import canonical
+from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
 from digitrec.network import Perceptron
 from digitrec.store.commit import put_if_absent
-from digitrec.store.layout import Store, model_folder
-from digitrec.store.manifest import canonical
 from digitrec.training.classifier import multiplies_bf16
 from digitrec.training.fitting import Fitted
 from digitrec.training.split import Split

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.manifest import Manifest, read_checked
+from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt
 from digitrec.network import Architecture, Perceptron, load_network
-from digitrec.store import catalog
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest, read_checked
 
 WEIGHTS, CARD, CARD_FOR_PEOPLE, ROWS = "weights.safetensors", "card.json", "card.md", "rows.bin"
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.layout import MANIFEST, model_folder, staging_folder
+from digitrec.catalog.manifest import Manifest, canonical, describe, same_request
+from digitrec.catalog.store import Store
 from digitrec.engines import INT8_FILE
 from digitrec.errors import storage_errors
 from digitrec.network import Perceptron, save_network
-from digitrec.store import catalog
 from digitrec.store.commit import remove_folder, settle_folder, write_synced
-from digitrec.store.layout import MANIFEST, Store, model_folder, staging_folder
-from digitrec.store.manifest import Manifest, canonical, describe, same_request
 from digitrec.training import plots
 from digitrec.training.card import card_of, markdown
 from digitrec.training.cascade import Large, derive_cascade

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.store import Store
 from digitrec.contract import CLASSES
 from digitrec.errors import BadData
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
 from digitrec.training.rows import (
     NO_ROWS,
     VALIDATION_SHARE,

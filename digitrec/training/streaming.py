@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from digitrec.training.rows import GroupAddress, Rows, joined, read_group
 
 BUFFER_ROWS = 256 * 1024

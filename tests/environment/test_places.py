@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from tests.cli.conftest import write_csv
 from tests.environment.conftest import COMMAND, Run, clean, finish
 

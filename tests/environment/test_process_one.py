@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from tests.environment.conftest import ROOT, clean
 from tests.test_process import waiting
 

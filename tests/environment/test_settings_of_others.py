@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from tests.environment.conftest import Run
 
 SCORE = ("score", "--dataset", "night")

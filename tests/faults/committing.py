@@ -6,10 +6,13 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from digitrec.errors import DigitrecError, storage_errors
 from digitrec.store.commit import make_folder, put_if_absent, settle, settle_folder
-from digitrec.store.layout import Store, digest_name
-from digitrec.store.manifest import Manifest, check_file, describe, find_manifest, publish
+
+from digitrec.catalog.layout import digest_name
+from digitrec.catalog.manifest import Manifest, check_file, describe, find_manifest, publish
+from digitrec.catalog.store import Store
+from digitrec.errors import DigitrecError, storage_errors
+from tests.places import full
 
 DATA = b"pixels" * 5000
 ENTRY = b'{"entry": 1}\n'
@@ -54,7 +57,7 @@ COMMITS = {"dataset": dataset, "model": model, "entry": entry}
 def is_published(commit: str, store: Store) -> bool:
     """Whether the commit has shown anything. Raises if what it shows is torn."""
     if commit == "entry":
-        path = Path(store.full("models/champion/00001.json"))
+        path = Path(full(store, "models/champion/00001.json"))
         assert not path.exists() or path.read_bytes() == ENTRY
         return path.exists()
     manifest = find_manifest(store, {"dataset": "datasets/x", "model": "models/quick-00000000"}[commit])

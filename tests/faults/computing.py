@@ -50,7 +50,7 @@ def mortal(work: Work, partition: Partition) -> Outcome:
     """A worker dies, once each, before or after the work of the partitions that `doom` has listed."""
     for when in ("before", "after"):
         outcome = slow(work, partition) if when == "after" else None
-        if take(Path(work.store.full(f"doom/{partition.index}-{when}"))):
+        if take(Path(work.full(store, f"doom/{partition.index}-{when}"))):
             os.kill(os.getpid(), signal.SIGKILL)
     assert outcome is not None
     return outcome

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.options import ScoreOptions
 from digitrec.scoring.run import Means, ScoreReport, score_all
 from digitrec.scoring.window import Compute
-from digitrec.store.layout import Store
 from tests.faults.computing import NIGHT, PARTITIONS, ROWS, quick
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
 

@@ -7,9 +7,9 @@ once; prints their answers, `published`, `already` or an error's name, in one li
 import sys
 from multiprocessing import get_context
 
+from digitrec.catalog.store import Store
 from digitrec.scoring.run import Means, score_all
 from digitrec.settings import load_settings
-from digitrec.store.layout import Store
 from tests.faults.computing import NIGHT, ROWS, quick
 
 FORKING = get_context("fork")

@@ -8,9 +8,9 @@ Prints `published` or `already`; ends like the command does.
 import sys
 import time
 
+from digitrec.catalog.store import Store
 from digitrec.scoring.run import Means, score_all
 from digitrec.settings import load_settings
-from digitrec.store.layout import Store
 from digitrec.terminal import outcome
 from tests.faults import computing
 from tests.faults.computing import NIGHT, ROWS

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt
 from digitrec.options import ScoreOptions
 from digitrec.scoring.run import score
-from digitrec.store.layout import Store
 from digitrec.verify import verify
 from tests.faults.computing import FOLDER, NIGHT
 from tests.faults.conftest import fill
+from tests.places import full
 from tests.scoring.making import settings_for
 
 FILES = (
@@ -93,14 +94,14 @@ def test_scoring_names_what_it_cannot_trust(scored: Store, pattern: str, seed: i
         with pytest.raises(Corrupt, match=path.name):
             score(scored, options, settings_for(scored))
         path.write_bytes(before)
-        made = Path(scored.full("predictions/night/quick-00000001.bf16"))
+        made = Path(full(scored, "predictions/night/quick-00000001.bf16"))
         assert not (made / "manifest.json").exists()
         shutil.rmtree(made, ignore_errors=True)
 
 
 def test_swapped_shards_are_found(scored: Store) -> None:
     """Two whole shards under each other's names are not the dataset."""
-    first, second = sorted(Path(scored.full("datasets/night")).glob("shard-*"))
+    first, second = sorted(Path(full(scored, "datasets/night")).glob("shard-*"))
     one, two = first.read_bytes(), second.read_bytes()
     first.write_bytes(two)
     second.write_bytes(one)

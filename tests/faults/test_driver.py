@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from digitrec.verify import verify
 from tests.faults.computing import FOLDER, PARTITIONS, quick
 from tests.faults.conftest import Run, parts
+from tests.places import full
 
 REPOSITORY = Path(__file__).parents[2]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -48,16 +49,16 @@ def start(ready: Store) -> Iterator[Start]:
 
 def wait_for_parts(store: Store, wanted: int) -> None:
     deadline = time.monotonic() + 60
-    while len(parts(store.full(FOLDER))) < wanted and time.monotonic() < deadline:
+    while len(parts(full(store, FOLDER))) < wanted and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
 def go(store: Store) -> None:
-    Path(store.full("go")).touch()
+    Path(full(store, "go")).touch()
 
 
 def manifest(store: Store) -> Path:
-    return Path(store.full(f"{FOLDER}/manifest.json"))
+    return Path(full(store, f"{FOLDER}/manifest.json"))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_a_killed_driver_leaves_nothing_visible_and_the_next_goes_on(
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert not manifest(ready).exists()
-    kept = len(list(Path(ready.full(f"{FOLDER}/_attempts")).glob("*.json"))) if seen else 0
+    kept = len(list(Path(full(ready, f"{FOLDER}/_attempts")).glob("*.json"))) if seen else 0
     (scored,) = run(quick, processes=False).datasets
     assert parts(scored.folder) == undisturbed
     assert verify(ready).rows == 2 * scored.rows
@@ -125,9 +126,9 @@ def test_started_several_times_at_once_it_publishes_once(
     with crowd(ready, drivers) as next_round:
         for number in range(rounds):
             assert next_round() == ["already"] * (drivers - 1) + ["published"], f"in round {number}"
-            assert parts(ready.full(FOLDER)) == undisturbed
+            assert parts(full(ready, FOLDER)) == undisturbed
             verify(ready)
-            shutil.rmtree(ready.full("predictions"))
+            shutil.rmtree(full(ready, "predictions"))
 
 
 @contextmanager

@@ -6,22 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import ComputationFailed
 from digitrec.scoring import cluster
 from digitrec.scoring.cost import cost_of
 from digitrec.scoring.partition import Outcome
 from digitrec.scoring.plan import Partition
 from digitrec.scoring.receipts import Cost, Work
-from digitrec.store.layout import Store
 from tests.faults.computing import PARTITIONS, POISON, ROWS, quick, take
 from tests.faults.conftest import Run
+from tests.places import full
 
 MIB = 2**20
 
 
 def hungry(work: Work, partition: Partition) -> Outcome:
     """Each partition in `doom` takes more than a worker may, once; for longer than Dask looks away."""
-    if take(Path(work.store.full(f"doom/{partition.index}"))):
+    if take(Path(work.full(store, f"doom/{partition.index}"))):
         waste()
     return quick(work, partition)
 
@@ -47,7 +48,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_workers_that_were_restarted_for_want_of_memory_are_counted(ready: Store, run: Run) -> None:
     """All is published, and the advice is about memory alone."""
-    doomed = Path(ready.full("doom"))
+    doomed = Path(full(ready, "doom"))
     doomed.mkdir()
     for index in (2, 7):
         (doomed / str(index)).touch()

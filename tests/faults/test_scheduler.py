@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster, Security
 
+from digitrec.catalog.store import Store
 from digitrec.errors import Unavailable
 from digitrec.scoring import cluster as cluster_room
 from digitrec.scoring.cluster import connect
 from digitrec.scoring.run import Means, score_all
 from digitrec.scoring.window import Window
-from digitrec.store.layout import Store
 from digitrec.verify import verify
 from tests.faults.computing import FOLDER, NIGHT, ROWS, quick
 from tests.faults.conftest import parts
 from tests.faults.test_driver import REPOSITORY, Start, go, start, wait_for_parts
+from tests.places import full
 from tests.scoring.making import settings_for
 
 __all__ = ["start"]
@@ -71,7 +72,7 @@ def test_a_scheduler_that_dies_ends_the_run(
         f"error: the Dask cluster at {address} is lost: the connection to the scheduler broke; "
         "finished partitions are kept, the same command goes on from there\n"
     )
-    assert not Path(ready.full(f"{FOLDER}/manifest.json")).exists()
+    assert not Path(full(ready, f"{FOLDER}/manifest.json")).exists()
     means = Means(processes=False, compute=quick, partition_rows=ROWS)
     (scored,) = score_all(ready, NIGHT, settings_for(ready), means).datasets
     assert parts(scored.folder) == undisturbed

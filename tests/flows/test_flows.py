@@ -9,12 +9,13 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.logging.handlers import APILogHandler
 
+from digitrec.catalog.listing import listing, published
+from digitrec.catalog.store import Store
 from digitrec.errors import BadData, NoInput, UsageError
 from digitrec.options import IngestOptions, ScoreOptions, TrainOptions
-from digitrec.store.catalog import listing, published
-from digitrec.store.layout import Store
 from tests.flows.conftest import NEW_ROWS, TRAINING_ROWS
 from tests.flows.prefect_says import artifacts_of, log_of
+from tests.places import full
 
 Flows = dict[str, Flow[..., Any]]
 
@@ -54,7 +55,7 @@ def test_score_does_the_night_s_work_and_shows_it(
     [row] = json.loads(str(shown["score-table"].data))
     assert row["rows"] == NEW_ROWS
     [listed] = listing(ready, "predictions")
-    assert Path(ready.full(listed.folder)).as_uri() in str(shown["score-predictions"].data)
+    assert Path(full(ready, listed.folder)).as_uri() in str(shown["score-predictions"].data)
     assert float(str(shown["score-progress"].data)) == 100
     APILogHandler().flush()
     assert log_of(client, run_id(state))

@@ -9,18 +9,19 @@ import numpy as np
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 
+from digitrec.catalog.store import Store
 from digitrec.contract import KAGGLE_PIXELS
 from digitrec.options import ScoreOptions
-from digitrec.store.layout import Store
 from tests.flows.conftest import write_csv
 from tests.flows.prefect_says import artifacts_of
+from tests.places import full
 
 
 def test_the_summary_names_what_waits_what_is_refused_and_what_is_for_training(
     flows: dict[str, Flow[..., Any]], client: SyncPrefectClient, ready: Store
 ) -> None:
     """Each with its reason; the run is completed."""
-    landing = Path(ready.full("landing"))
+    landing = Path(full(ready, "landing"))
     landing.mkdir()
     rows = np.random.default_rng(0).integers(0, 10, (20, 785), np.uint8) * np.array([1, *[20] * 784], np.uint8)
     write_csv(landing / "labelled.csv", ("label", *KAGGLE_PIXELS), rows)

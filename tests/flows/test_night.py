@@ -17,12 +17,13 @@ from prefect import Flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 
+from digitrec.catalog.listing import published
+from digitrec.catalog.store import Store
 from digitrec.contract import KAGGLE_PIXELS
 from digitrec.options import IngestOptions, ScoreOptions
-from digitrec.store.catalog import published
-from digitrec.store.layout import Store
 from tests.flows.conftest import write_csv
 from tests.flows.prefect_says import artifacts_of
+from tests.places import full
 
 Flows = dict[str, Flow[..., Any]]
 
@@ -76,7 +77,7 @@ def test_a_picture_that_cannot_be_made_fails_nothing(
     monkeypatch.setenv("DIGITREC_SHARE_ROWS", "1")
     write_csv(tmp_path / "noise.csv", KAGGLE_PIXELS, noise(25))
     flows["score"]([str(tmp_path / "noise.csv")], ScoreOptions(dataset="later-damaged"), ready.url)
-    shard = next(Path(ready.full("datasets/later-damaged")).glob("shard-*"))
+    shard = next(Path(full(ready, "datasets/later-damaged")).glob("shard-*"))
     shard.write_bytes(shard.read_bytes()[:-1])
     state = flows["score"]([], ScoreOptions(dataset="later-damaged"), ready.url, return_state=True)
     assert state.is_completed(), state.message
@@ -96,19 +97,19 @@ def test_a_damaged_shard_and_its_neighbour(
     for name, rows in (("good-one", 11), ("bad-one", 12)):
         write_csv(tmp_path / "noise.csv", KAGGLE_PIXELS, noise(rows))
         flows["ingest"]([str(tmp_path / "noise.csv")], IngestOptions(dataset=name), ready.url)
-    shard = next(Path(ready.full("datasets/bad-one")).glob("shard-*"))
+    shard = next(Path(full(ready, "datasets/bad-one")).glob("shard-*"))
     shard.write_bytes(shard.read_bytes()[:-1])
     state = flows["score"]([], ScoreOptions(), ready.url, return_state=True)
     assert state.is_failed()
     told = summary_of(client, state).replace("\\", "")
     assert f"bad-one: {shard}" in told
     assert "| good-one | 11 |" in told
-    shutil.rmtree(ready.full("datasets/bad-one"))
+    shutil.rmtree(full(ready, "datasets/bad-one"))
 
 
 def test_names_from_outside_are_escaped(flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path) -> None:
     """A file of landing/ whose name is Markdown and terminal codes is refused by a name that is neither."""
-    landing = Path(ready.full("landing"))
+    landing = Path(full(ready, "landing"))
     landing.mkdir(exist_ok=True)
     bad = landing / "x\n```\n![t](https:evil)<b>`|\x1b[31m.csv"
     bad.write_text("no,digits\n1,2\n")

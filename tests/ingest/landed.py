@@ -4,8 +4,9 @@ import os
 import time
 from pathlib import Path
 
+from digitrec.catalog.store import Store
 from digitrec.ingest.landing import LandingReport
-from digitrec.store.layout import Store
+from tests.places import full
 
 from .files import csv_of, write
 
@@ -24,14 +25,14 @@ def land(store: Store, name: str, data: bytes, modified: float = LONG_AGO) -> Pa
 
 def place(store: Store, name: str) -> Path:
     """A path in landing/ whose folder is there."""
-    path = Path(store.full("landing")) / name
+    path = Path(full(store, "landing")) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def records(store: Store) -> list[Path]:
     """The landing records."""
-    return sorted(path for path in Path(store.full("landed")).iterdir() if path.name != "cache.json")
+    return sorted(path for path in Path(full(store, "landed")).iterdir() if path.name != "cache.json")
 
 
 def refused(report: LandingReport) -> dict[str, str]:

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from digitrec.catalog.manifest import read_manifest
+from digitrec.catalog.reader import read_dataset
+from digitrec.catalog.store import Store
 from digitrec.ingest.run import IngestReport
 from digitrec.options import IngestOptions
-from digitrec.store.layout import Store
-from digitrec.store.manifest import read_manifest
-from digitrec.store.reading import read_dataset
+from tests.places import full
 
 from .files import KAGGLE, UNLABELLED, digits, labelled_rows, table
 
@@ -31,7 +32,7 @@ def published(store: Store) -> list[Path]:
 def rejects(store: Store, report: IngestReport) -> list[dict[str, object]]:
     manifest = read_manifest(store, report.folder)
     (path,) = [file.path for file in manifest.files if "rejects" in file.path]
-    rows: list[dict[str, object]] = pq.read_table(store.full(path)).to_pylist()
+    rows: list[dict[str, object]] = pq.read_table(full(store, path)).to_pylist()
     return rows
 
 
@@ -46,7 +47,7 @@ def check_read(
 ) -> None:
     """The dataset holds the first `ROWS` digits (`times` over), but for the rows `without` (by image id): each with its
     own pixels, label, key and number."""
-    frame = read_dataset(store.full(report.folder))
+    frame = read_dataset(full(store, report.folder))
     left_out = set(without)
     ids = [number for number in range(1, ROWS * times + 1) if number not in left_out]
     places = [(number - 1) % ROWS for number in ids]
@@ -89,5 +90,5 @@ def one_reject(store: Store, report: IngestReport) -> tuple[object, object, obje
 
 
 def images_of(store: Store, report: IngestReport) -> np.ndarray:
-    images: np.ndarray = read_dataset(store.full(report.folder))[list(UNLABELLED)].to_numpy()
+    images: np.ndarray = read_dataset(full(store, report.folder))[list(UNLABELLED)].to_numpy()
     return images

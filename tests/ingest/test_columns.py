@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from digitrec.store.layout import Store
-from digitrec.store.manifest import read_manifest
+from digitrec.catalog.manifest import read_manifest
+from digitrec.catalog.store import Store
 
 from .conftest import Reads, Refuses, Takes
 from .files import KAGGLE, UNLABELLED, labelled_rows, pixel_rows, table

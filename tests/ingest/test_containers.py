@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import pytest
 import zstandard
 
+from digitrec.catalog.store import Store
 from digitrec.ingest import containers
-from digitrec.store.layout import Store
 
 from .conftest import Reads, Refuses
 from .files import UNLABELLED, pixel_rows, table

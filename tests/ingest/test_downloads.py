@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.contract import OPENML_PIXELS
 from digitrec.errors import BadData, Unavailable
 from digitrec.ingest import sources
 from digitrec.ingest.run import ingest
 from digitrec.ingest.sources import fetch_openml
 from digitrec.options import IngestOptions
-from digitrec.store.layout import Store
 
 from . import files
 from .serving import Answers, make_certificate, reset, serving, speaking

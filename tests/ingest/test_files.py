@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import AlreadyPublished, BadData, NoInput, StorageFailed, TryAgain, UsageError
 from digitrec.ingest import csv
 from digitrec.ingest.csv import SourceFile
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
 from digitrec.progress import Step
-from digitrec.store.layout import Store
 
 from . import files
 from .conftest import Takes

@@ -2,7 +2,7 @@
 
 import pytest
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 
 from .conftest import Reads, Refuses, Takes
 from .files import KAGGLE, UNLABELLED, labelled_rows, pixel_rows, table

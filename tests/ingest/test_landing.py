@@ -7,15 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from digitrec.store.commit import sha256_of
 
+from digitrec.catalog.layout import manifest_path
+from digitrec.catalog.manifest import Source
+from digitrec.catalog.store import Store
 from digitrec.errors import StorageFailed
 from digitrec.ingest import csv, landing
 from digitrec.ingest.landing import ingest_landing
 from digitrec.ingest.run import ingest
 from digitrec.progress import Step
-from digitrec.store.commit import sha256_of
-from digitrec.store.layout import Store, manifest_path
-from digitrec.store.manifest import Source
+from tests.places import full
 
 from .files import KAGGLE, UNLABELLED, csv_of, lines_of, write
 from .landed import LONG_AGO, land, records, refused, waiting
@@ -27,11 +29,11 @@ def test_every_new_file_becomes_a_dataset(store: Store) -> None:
     land(store, "a.csv", csv_of())
     land(store, "b.csv.gz", csv_of(UNLABELLED))
     land(store, "monday/c.csv", csv_of(rows=900))
-    before = sorted(Path(store.full("landing")).rglob("*"))
+    before = sorted(Path(full(store, "landing")).rglob("*"))
     report = ingest_landing(store)
     assert [entry.rows for entry in report.ingested] == [3, 3, 900]
     assert (report.refused, report.waiting, report.known) == ((), (), 0)
-    assert sorted(Path(store.full("landing")).rglob("*")) == before
+    assert sorted(Path(full(store, "landing")).rglob("*")) == before
 
 
 def test_nothing_is_done_twice(store: Store) -> None:
@@ -94,9 +96,9 @@ def test_refused_files_are_tried_again_when_asked(store: Store, monkeypatch: pyt
 def test_what_is_no_file_is_refused_without_being_opened(store: Store) -> None:
     """A pipe must not hang the night, a broken link not stop it."""
     land(store, "a.csv", csv_of())
-    os.mkfifo(store.full("landing/pipe.csv"))
-    os.utime(store.full("landing/pipe.csv"), (LONG_AGO, LONG_AGO))
-    Path(store.full("landing/broken.csv")).symlink_to("nowhere")
+    os.mkfifo(full(store, "landing/pipe.csv"))
+    os.utime(full(store, "landing/pipe.csv"), (LONG_AGO, LONG_AGO))
+    Path(full(store, "landing/broken.csv")).symlink_to("nowhere")
     report = ingest_landing(store)
     assert [entry.path for entry in report.refused] == ["broken.csv", "pipe.csv"]
     assert len(report.ingested) == 1
@@ -106,7 +108,7 @@ def test_the_ledger_is_what_counts_the_cache_only_saves_time(store: Store) -> No
     """A damaged cache is made again."""
     land(store, "a.csv", csv_of())
     ingest_landing(store)
-    cache = Path(store.full("landed/cache.json"))
+    cache = Path(full(store, "landed/cache.json"))
     cache.write_text("{")
     assert ingest_landing(store).known == 1
     assert list(json.loads(cache.read_text())) == ["a.csv"]
@@ -139,7 +141,7 @@ def test_a_dataset_that_cannot_be_understood_stops_nobody(unreadable: str, store
     """Damaged, or a newer digitrec's: its file is listed, and taken as soon as the dataset can be read."""
     land(store, "a.csv", csv_of())
     (dataset,) = ingest_landing(store).ingested
-    manifest = Path(store.full(manifest_path(dataset.folder)))
+    manifest = Path(full(store, manifest_path(dataset.folder)))
     whole = manifest.read_bytes()
     manifest.write_text(unreadable)
     records(store)[0].unlink()
@@ -235,7 +237,7 @@ def test_a_folder_that_cannot_be_read_is_listed(store: Store, monkeypatch: pytes
 def test_a_landing_that_cannot_be_read_is_a_storage_failure(store: Store) -> None:
     """Exit 74, not "nothing new"."""
     Path(store.url).mkdir()
-    Path(store.full("landing")).write_text("a file")
+    Path(full(store, "landing")).write_text("a file")
     with pytest.raises(StorageFailed, match="landing"):
         ingest_landing(store)
 
@@ -262,7 +264,7 @@ def test_an_untouched_file_is_not_hashed_again(store: Store, monkeypatch: pytest
 def test_a_landing_folder_that_is_a_link_to_nowhere_is_a_storage_failure(store: Store) -> None:
     """The operator's disk is not mounted: that is not "nothing new"."""
     Path(store.url).mkdir()
-    Path(store.full("landing")).symlink_to("not-mounted")
+    Path(full(store, "landing")).symlink_to("not-mounted")
     with pytest.raises(StorageFailed, match="not-mounted"):
         ingest_landing(store)
 

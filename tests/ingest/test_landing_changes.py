@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import UsageError
 from digitrec.ingest import landing, landing_scan
 from digitrec.ingest.landing import ingest_landing
@@ -15,7 +16,7 @@ from digitrec.ingest.landing_scan import state_of
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
 from digitrec.progress import Progress, Step
-from digitrec.store.layout import Store
+from tests.places import full
 
 from .files import csv_of, write
 from .landed import CORRECTED, LONG_AGO, land, records, refused, waiting
@@ -100,7 +101,7 @@ def test_a_refusal_is_booked_only_if_nothing_changed_meanwhile(store: Store, mon
     when_it_is_taken(monkeypatch, lambda: land(store, "a.csv", b"hello\n"))
     report = ingest_landing(store)
     assert (list(waiting(report)), report.refused) == (["a.csv"], ())
-    assert not Path(store.full("landed")).exists() or booked(store) == set()
+    assert not Path(full(store, "landed")).exists() or booked(store) == set()
 
 
 def test_two_senders_of_one_content_and_one_changes_it(store: Store) -> None:
@@ -139,7 +140,7 @@ def test_a_file_that_was_renamed_into_place_is_seen(store: Store, monkeypatch: p
     land(store, "a.csv", csv_of())
     ingest_landing(store)
     other = land(store, "new.part", CORRECTED)
-    other.rename(Path(store.full("landing/a.csv")))
+    other.rename(Path(full(store, "landing/a.csv")))
     assert len(ingest_landing(store).ingested) == 1
 
 
@@ -180,14 +181,14 @@ def test_a_dataset_that_stands_in_the_way_is_not_held_against_the_file(store: St
     """Another content has the name that it would get: it is named, and taken once the name is free."""
     land(store, "a.csv", csv_of())
     (taken,) = ingest_landing(store).ingested
-    for path in (store.full(taken.folder), store.full("landed")):
+    for path in (full(store, taken.folder), full(store, "landed")):
         shutil.rmtree(path)
     other = write(Path("other.csv"), csv_of(first=5))
     ingest(store, [other], IngestOptions(dataset=taken.dataset))
     for _ in range(2):
         assert list(refused(ingest_landing(store))) == ["a.csv"]
     assert records(store) == []
-    shutil.rmtree(store.full(taken.folder))
+    shutil.rmtree(full(store, taken.folder))
     assert [entry.dataset for entry in ingest_landing(store).ingested] == [taken.dataset]
 
 
@@ -200,7 +201,7 @@ def test_options_that_ingest_refuses_stop_nobody(store: Store, monkeypatch: pyte
 
     monkeypatch.setattr(landing, "ingest", refuse)
     assert refused(ingest_landing(store)) == {"a.csv": "--label first needs --no-header"}
-    assert not any(Path(store.full("landed")).glob("*-*.json"))
+    assert not any(Path(full(store, "landed")).glob("*-*.json"))
 
 
 def test_a_machine_that_numbers_its_disks_anew_delays_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import NoInput
 from digitrec.ingest import landing
 from digitrec.ingest.csv import open_unlinked
 from digitrec.ingest.landing import ingest_landing
 from digitrec.ingest.landing_scan import Listing, list_landing
 from digitrec.ingest.run import ingest
-from digitrec.store.layout import Store
+from tests.places import full
 
 from .files import csv_of
 from .landed import LONG_AGO, land, place, records, refused, waiting
@@ -89,7 +90,7 @@ def test_landing_itself_may_be_a_link(store: Store, tmp_path: Path) -> None:
     """It is the operator's, who may have put it on another disk."""
     Path(store.url).mkdir()
     (tmp_path / "disk").mkdir()
-    Path(store.full("landing")).symlink_to(tmp_path / "disk")
+    Path(full(store, "landing")).symlink_to(tmp_path / "disk")
     land(store, "day/a.csv", csv_of())
     assert len(ingest_landing(store).ingested) == 1
 
@@ -152,13 +153,13 @@ def test_a_linked_folder_on_the_way_is_refused(store: Store, outside: Path) -> N
 def test_a_path_that_is_too_long_is_an_error_of_the_system(store: Store) -> None:
     """However deep a sender nests folders."""
     with pytest.raises(OSError, match="File name too long"):
-        open_unlinked(store.full("/".join(["landing", *["deep"] * 1000])), os.O_RDONLY)
+        open_unlinked(full(store, "/".join(["landing", *["deep"] * 1000])), os.O_RDONLY)
 
 
 def test_folders_nested_beyond_all_measure_are_named(store: Store) -> None:
     """They stop neither the listing nor the others' files."""
     land(store, "a.csv", csv_of())
-    inner = os.open(store.full("landing"), os.O_PATH)
+    inner = os.open(full(store, "landing"), os.O_PATH)
     for _ in range(60):
         os.mkdir("d" * 200, dir_fd=inner)
         inner, outer = os.open("d" * 200, os.O_PATH, dir_fd=inner), inner
@@ -172,7 +173,7 @@ def test_what_is_no_file_is_named_and_never_opened(store: Store) -> None:
     """A pipe would hang the run, a device do what it does."""
     land(store, "a.csv", csv_of())
     os.mkfifo(place(store, "pipe.csv"))
-    here = os.open(store.full("landing"), os.O_PATH)
+    here = os.open(full(store, "landing"), os.O_PATH)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"/proc/self/fd/{here}/socket.csv")
     os.close(here)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.ingest.landing import ingest_landing
 from digitrec.ingest.landing_scan import OPTIONS_MAX_BYTES, parse_options
 from digitrec.options import IngestOptions
-from digitrec.store.layout import Store
 
 from .files import UNLABELLED, csv_of
 from .landed import land, place, records, refused

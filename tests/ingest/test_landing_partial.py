@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from digitrec.catalog.store import Store
 from digitrec.ingest import landing, landing_scan
 from digitrec.ingest.landing import ingest_landing
 from digitrec.ingest.landing_scan import ENDLESS, proves_its_end, state_of
 from digitrec.progress import Step
-from digitrec.store.layout import Store
+from tests.places import full
 
 from .files import csv_of
 from .landed import CORRECTED, LONG_AGO, land, place, records, refused, waiting
@@ -73,7 +74,7 @@ def test_a_lost_cache_delays_by_one_run(store: Store) -> None:
     land(store, "a.csv", WHOLE[:-1])
     land(store, "b.csv", csv_of(first=5))
     ingest_landing(store)
-    Path(store.full("landed/cache.json")).unlink()
+    Path(full(store, "landed/cache.json")).unlink()
     report = ingest_landing(store)
     assert (list(waiting(report)), report.known) == (["a.csv"], 1)
     assert len(ingest_landing(store).ingested) == 1
@@ -83,8 +84,8 @@ def test_a_lost_cache_delays_by_one_run(store: Store) -> None:
 def test_a_cache_of_another_shape_is_none(cache: str, store: Store) -> None:
     """Whatever wrote it."""
     land(store, "a.csv", WHOLE)
-    Path(store.full("landed")).mkdir()
-    Path(store.full("landed/cache.json")).write_bytes(cache.encode("latin-1"))
+    Path(full(store, "landed")).mkdir()
+    Path(full(store, "landed/cache.json")).write_bytes(cache.encode("latin-1"))
     assert len(ingest_landing(store).ingested) == 1
 
 

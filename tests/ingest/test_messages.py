@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import BadData
 from digitrec.ingest import rejects as rules
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
-from digitrec.store.layout import Store
 
 from .conftest import Refuses, Takes
 from .files import KAGGLE, UNLABELLED, digits, labelled_rows, pixel_rows, table

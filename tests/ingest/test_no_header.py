@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 
 from .conftest import Reads, Refuses, Takes
 from .files import KAGGLE, UNLABELLED, digits, labelled_rows, pixel_rows, table

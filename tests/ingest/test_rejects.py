@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import digitrec
+from digitrec.catalog.store import Store
 from digitrec.contract import REJECTS_SCHEMA
 from digitrec.errors import BadData, NoInput, StorageFailed
 from digitrec.ingest import csv, rejects
@@ -15,7 +16,7 @@ from digitrec.ingest.rejects import RejectsFile, allowed_rejects
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
 from digitrec.progress import Step
-from digitrec.store.layout import Store
+from tests.places import full
 
 from .conftest import Refuses, Takes
 from .files import KAGGLE, lines_of, manifest_of
@@ -135,8 +136,8 @@ def test_rejects_are_kept_with_everything_that_finds_them(tmp_path: Path, store:
     file = manifest.files[-1]
     assert file.rows == 2
     assert file.sha256[:12] in file.path
-    frame = digitrec.read_rejects(store.full(report.folder))
-    assert pq.read_table(store.full(file.path)).schema == REJECTS_SCHEMA
+    frame = digitrec.read_rejects(full(store, report.folder))
+    assert pq.read_table(full(store, file.path)).schema == REJECTS_SCHEMA
     assert list(frame) == REJECTS_SCHEMA.names
     one, two = frame.astype(object).where(frame.notna(), None).to_dict("records")
     assert one == {
@@ -162,7 +163,7 @@ def test_many_rejects_do_not_grow_in_memory(tmp_path: Path, store: Store) -> Non
     data = HEADER + GOOD + b"\n".join(b"%d" % number for number in range(20_000)) + b"\n"
     (tmp_path / "a.csv").write_bytes(data)
     report = ingest(store, [tmp_path / "a.csv"], IngestOptions(dataset="bad", max_rejects=1))
-    frame = digitrec.read_rejects(store.full(report.folder))
+    frame = digitrec.read_rejects(full(store, report.folder))
     assert report.rejects == len(frame) == 20_000
     assert (np.diff(frame["line"]) == 1).all()
     assert (np.diff(frame["image_id"]) == 1).all()
@@ -171,14 +172,14 @@ def test_many_rejects_do_not_grow_in_memory(tmp_path: Path, store: Store) -> Non
 def test_no_reject_makes_an_empty_file(take: Takes, store: Store) -> None:
     """It has the columns, so readers need no special case."""
     report = take(LABELLED_CSV)
-    frame = digitrec.read_rejects(store.full(report.folder))
+    frame = digitrec.read_rejects(full(store, report.folder))
     assert (list(frame), len(frame), report.rows) == (REJECTS_SCHEMA.names, 0, ROWS)
 
 
 def test_rejects_of_a_dataset_that_is_not_there(store: Store) -> None:
     """Exit 66."""
     with pytest.raises(NoInput):
-        digitrec.read_rejects(store.full("datasets/ghost"))
+        digitrec.read_rejects(full(store, "datasets/ghost"))
 
 
 def test_a_full_disk_is_a_failure_of_the_storage() -> None:

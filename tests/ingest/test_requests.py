@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from digitrec.catalog.layout import name_from
+from digitrec.catalog.store import Store
 from digitrec.errors import AlreadyPublished
 from digitrec.ingest.run import IngestReport, ingest
 from digitrec.options import IngestOptions
-from digitrec.store.layout import Store, name_from
 
 from .conftest import Takes
 from .files import KAGGLE, labelled_rows, table

@@ -10,15 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from digitrec.catalog.manifest import check_file
+from digitrec.catalog.reader import open_verified, read_dataset
+from digitrec.catalog.store import Store
 from digitrec.contract import ids_digest, shard_schema
 from digitrec.errors import AlreadyPublished, NoInput, StorageFailed, UsageError
 from digitrec.ingest import csv, run, shards
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
 from digitrec.progress import Step
-from digitrec.store.layout import Store
-from digitrec.store.manifest import check_file
-from digitrec.store.reading import open_verified, read_dataset
+from tests.places import full
 
 from . import files
 from .files import KAGGLE, KEYED, csv_of, lines_of, manifest_of, write
@@ -43,7 +44,7 @@ def everything(store: Store) -> dict[str, bytes]:
 def test_every_dialect_gives_the_same_images(names: tuple[str, ...], tmp_path: Path, store: Store) -> None:
     """Kaggle's header with and without label, 1x1…, OpenML's, and one with an id."""
     report = ingest(store, [write(tmp_path / "a.csv", csv_of(names, 30))], PLAIN)
-    frame = read_dataset(store.full(report.folder))
+    frame = read_dataset(full(store, report.folder))
     images, labels = files.digits()
     assert (frame[[f"pixel{index}" for index in range(784)]].to_numpy() == images[:30]).all()
     assert (report.labelled, report.keyed) == (names != files.UNLABELLED, names == KEYED)
@@ -60,7 +61,7 @@ def test_a_key_may_stand_anywhere_and_look_like_a_pixel(place: int, tmp_path: Pa
     header, *rows = lines_of(names, 200)
     rows[50:50] = [rows[7] + b",999"]
     report = ingest(store, [write(tmp_path / "a.csv", b"\n".join([header, *rows, b""]))], PLAIN)
-    frame = read_dataset(store.full(report.folder))
+    frame = read_dataset(full(store, report.folder))
     assert frame["key"].tolist() == [files.key_of(number).decode() for number in range(200)]
     assert (frame["label"] == files.digits()[1][:200]).all()
 
@@ -93,12 +94,12 @@ def test_ids_count_data_lines_over_all_sources_rejects_too(tmp_path: Path, store
         header, *rows = lines_of(KAGGLE, 2, first=ord(name))
         write(tmp_path / f"{name}.csv", b"\n".join([header, b"oops", *rows, b""]))
     report = ingest(store, [tmp_path / "*.csv"], IngestOptions(dataset="abc", max_rejects=0.5))
-    frame = read_dataset(store.full(report.folder))
+    frame = read_dataset(full(store, report.folder))
     assert frame["image_id"].tolist() == [2, 3, 5, 6, 8, 9]
     assert [source.name for source in manifest_of(store, "abc").sources] == ["a.csv", "b.csv", "c.csv"]
     images, _ = files.digits()
     assert (frame.to_numpy()[::2, 2:] == images[[97, 98, 99]]).all()
-    assert pq.read_table(store.full(manifest_of(store, "abc").files[-1].path))["line"].to_pylist() == [2, 2, 2]
+    assert pq.read_table(full(store, manifest_of(store, "abc").files[-1].path))["line"].to_pylist() == [2, 2, 2]
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -164,7 +165,7 @@ def test_several_sources_need_a_name(tmp_path: Path, store: Store) -> None:
 def test_what_dead_runs_left_is_swept_after_a_day(tmp_path: Path, store: Store) -> None:
     """In the staging folder and in the dataset's; what is younger may belong to a run that is alive."""
     left = [
-        Path(store.full(path))
+        Path(full(store, path))
         for path in ("_staging/old", "_staging/new", "datasets/digits/shard-old", "datasets/digits/new")
     ]
     for path in left:
@@ -174,7 +175,7 @@ def test_what_dead_runs_left_is_swept_after_a_day(tmp_path: Path, store: Store) 
         os.utime(path, (0, 0))
     report = ingest(store, [write(tmp_path / "a.csv", csv_of())], NAMED)
     assert [path.exists() for path in left] == [False, True, False, True]
-    assert len(read_dataset(store.full(report.folder))) == 3
+    assert len(read_dataset(full(store, report.folder))) == 3
 
 
 def test_racing_ingests_of_one_request_publish_once(
@@ -193,7 +194,7 @@ def test_racing_ingests_of_one_request_publish_once(
     with ThreadPoolExecutor(4) as pool:
         reports = list(pool.map(lambda _: ingest(store, [path], NAMED), range(4)))
     assert sorted(report.already for report in reports) == [False, True, True, True]
-    assert len(read_dataset(store.full("datasets/digits"))) == 50
+    assert len(read_dataset(full(store, "datasets/digits"))) == 50
 
 
 def test_a_lost_race_for_a_name_leaves_only_the_winner(
@@ -213,7 +214,7 @@ def test_a_lost_race_for_a_name_leaves_only_the_winner(
         ingest(store, paths[1:], NAMED)
     manifest = manifest_of(store, "digits")
     assert manifest.sources[0].name == "a.csv"
-    there = {f"datasets/digits/{path.name}" for path in Path(store.full("datasets/digits")).iterdir()}
+    there = {f"datasets/digits/{path.name}" for path in Path(full(store, "datasets/digits")).iterdir()}
     assert there == {"datasets/digits/manifest.json", *(file.path for file in manifest.files)}
 
 
@@ -234,7 +235,7 @@ def test_a_failure_in_the_middle_leaves_nothing(
         with pytest.raises((StorageFailed, KeyboardInterrupt)):
             ingest(store, [path], PLAIN)
     assert everything(store) == {}
-    assert list(Path(store.full("_staging")).iterdir()) == []
+    assert list(Path(full(store, "_staging")).iterdir()) == []
     assert ingest(store, [path], PLAIN).rows == 400
 
 
@@ -249,7 +250,7 @@ def test_a_failure_at_the_very_start_leaves_nothing(
     monkeypatch.setattr(run, "Intake", fail)
     with pytest.raises(StorageFailed):
         ingest(store, [write(tmp_path / "a.csv", csv_of())], PLAIN)
-    assert list(Path(store.full("_staging")).iterdir()) == []
+    assert list(Path(full(store, "_staging")).iterdir()) == []
 
 
 def test_progress_tells_bytes_rows_and_rejects(tmp_path: Path, store: Store) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from digitrec.catalog.store import Store
 from digitrec.settings import Settings
-from digitrec.store.layout import Store
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
 
 SHAPE = Shape(((300, 200), (400,), (50, 50)), gap=7)

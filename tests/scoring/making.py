@@ -8,16 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from digitrec.store.commit import make_folder
 
+from digitrec.catalog.champion import promote
+from digitrec.catalog.layout import dataset_folder, digest_name, model_folder
+from digitrec.catalog.manifest import File, Manifest, RowGroup, canonical, describe, publish
+from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS, ids_digest, shard_schema
 from digitrec.engines import CASCADE_FILE, INT8_FILE
 from digitrec.engines.quantise import quantise
 from digitrec.network import Architecture, Perceptron, save_network
 from digitrec.settings import Settings
-from digitrec.store.aliases import promote
-from digitrec.store.commit import make_folder
-from digitrec.store.layout import Store, dataset_folder, digest_name, model_folder
-from digitrec.store.manifest import File, Manifest, RowGroup, canonical, describe, publish
+from tests.places import full
 
 
 def make_images(rows: int, seed: int = 0) -> np.ndarray:
@@ -102,7 +104,7 @@ def make_shard(
             start += rows
     sha256 = hashlib.sha256(staged.read_bytes()).hexdigest()
     path = f"{dataset_folder(name)}/{digest_name('shard', index, sha256)}"
-    staged.rename(store.full(path))
+    staged.rename(full(store, path))
     return describe(store, path, rows=sum(groups), row_groups=tuple(described))
 
 

@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.reader import read_predictions
+from digitrec.catalog.store import Store
 from digitrec.contract import LARGE, SMALL, predictions_schema
 from digitrec.errors import Misconfigured
 from digitrec.options import ScoreOptions
@@ -19,9 +22,6 @@ from digitrec.scoring.plan import partitions
 from digitrec.scoring.predict import BATCH, Engine, Network, Predictions, Small, classify, predict
 from digitrec.scoring.run import Means, score, score_all
 from digitrec.settings import Settings
-from digitrec.store import catalog
-from digitrec.store.layout import Store
-from digitrec.store.reading import read_predictions
 from digitrec.verify import verify
 from tests.scoring.making import Shape, make_dataset, make_images, make_model
 

@@ -22,7 +22,7 @@ from digitrec.scoring.cluster import connect
 from digitrec.scoring.run import score
 from digitrec.scoring.worker import quiet
 from digitrec.settings import Settings
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from tests.scoring.making import settings_for
 from tests.scoring.test_run import NIGHT
 
@@ -197,7 +197,8 @@ def test_a_run_on_processes_is_quiet(ready: Store) -> None:
         "from digitrec.options import ScoreOptions\n"
         "from digitrec.scoring.run import Means, score_all\n"
         "from digitrec.settings import load_settings\n"
-        "from digitrec.store.layout import Store\n"
+        "from digitrec.catalog.store import Store
+from digitrec.catalog.layout import \n"
         "print('once')\n"
         f"store = Store.at({ready.url!r})\n"
         "options, settings = ScoreOptions(dataset='night'), load_settings(store=store.url, threads=2)\n"

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from digitrec.catalog.store import Store
 from digitrec.engines import INT8_FILE, Arithmetic
 from digitrec.errors import Corrupt
 from digitrec.scoring.engine import load_engine
 from digitrec.scoring.predict import predict
-from digitrec.store.layout import Store
+from tests.places import full
 from tests.scoring.making import make_model, make_network
 
 
@@ -43,7 +44,7 @@ def test_others_agree_with_fp32_but_for_close_calls(store: Store, images: np.nda
 def test_a_flipped_bit_in_a_model_is_found_and_named(store: Store, name: str, precision: Arithmetic) -> None:
     """Weights with a flipped bit would load silently as other weights."""
     model = make_model(store, agreement=1)
-    path = Path(store.full(model.file(name).path))
+    path = Path(full(store, model.file(name).path))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)

@@ -8,6 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.manifest import RowGroup
+from digitrec.catalog.store import Store
 from digitrec.contract import predictions_schema
 from digitrec.errors import Corrupt, StorageFailed
 from digitrec.options import ScoreOptions
@@ -16,9 +19,7 @@ from digitrec.scoring.job import Job, prepare
 from digitrec.scoring.partition import Done, score_partition
 from digitrec.scoring.plan import Partition, partitions
 from digitrec.scoring.receipts import find_receipt, receipt_path
-from digitrec.store import catalog
-from digitrec.store.layout import Store
-from digitrec.store.manifest import RowGroup
+from tests.places import full
 
 
 @pytest.fixture
@@ -40,12 +41,12 @@ def done(job: Job, partition: Partition) -> Done:
 
 
 def files_below(job: Job) -> Iterator[Path]:
-    return (path for path in Path(job.work.store.full(job.work.folder)).rglob("*") if path.is_file())
+    return (path for path in Path(job.work.full(store, job.work.folder)).rglob("*") if path.is_file())
 
 
 def test_a_part_has_the_contracts_columns_and_says_whose_predictions_it_holds(job: Job, first: Partition) -> None:
     """Columns, order and types are the contract's; the digests of dataset and model stand in the file's metadata."""
-    part = pq.ParquetFile(job.work.store.full(done(job, first).receipt.file.path))
+    part = pq.ParquetFile(job.work.full(store, done(job, first).receipt.file.path))
     assert part.schema_arrow.equals(predictions_schema(keyed=True))
     assert part.metadata.metadata[b"digitrec.dataset"].decode() == job.dataset.digest
     assert part.metadata.metadata[b"digitrec.model"].decode() == job.work.model_digest
@@ -54,8 +55,8 @@ def test_a_part_has_the_contracts_columns_and_says_whose_predictions_it_holds(jo
 def test_rows_in_are_rows_out(job: Job, first: Partition) -> None:
     """Ids and keys come out as they went in, in the same row groups."""
     receipt = done(job, first).receipt
-    part = pq.ParquetFile(job.work.store.full(receipt.file.path))
-    shard = pq.ParquetFile(job.work.store.full(first.shard.path))
+    part = pq.ParquetFile(job.work.full(store, receipt.file.path))
+    shard = pq.ParquetFile(job.work.full(store, first.shard.path))
     assert part.read(["image_id", "key"]).equals(shard.read(["image_id", "key"]))
     assert [part.metadata.row_group(i).num_rows for i in range(part.num_row_groups)] == [300, 200]
     assert receipt.file.row_groups == first.groups
@@ -66,7 +67,7 @@ def test_rows_in_are_rows_out(job: Job, first: Partition) -> None:
 def test_confidences_are_counted(job: Job, first: Partition, threshold: float) -> None:
     """The receipt knows how many lie below any threshold, as the part has them."""
     receipt = done(job, first).receipt
-    part = pq.read_table(job.work.store.full(receipt.file.path))
+    part = pq.read_table(job.work.full(store, receipt.file.path))
     confidence = part["confidence"].to_numpy()
     assert receipt.counts.below(threshold) == int((confidence < np.float32(threshold)).sum())
     assert list(receipt.counts.labels) == np.bincount(part["label"].to_numpy(), minlength=10).tolist()
@@ -82,7 +83,7 @@ def test_probabilities_are_a_column_if_asked_for(ready: Store) -> None:
         ScoreOptions(probabilities=True),
         "fp32",
     )
-    part = pq.read_table(ready.full(done(job, next(partitions(job.dataset))).receipt.file.path))
+    part = pq.read_table(full(ready, done(job, next(partitions(job.dataset))).receipt.file.path))
     assert part.schema.equals(predictions_schema(keyed=True, probabilities=True))
     probabilities = np.array(part["probabilities"].to_pylist(), np.float32)
     assert np.array_equal(probabilities.max(axis=1), part["confidence"].to_numpy())
@@ -94,7 +95,7 @@ def test_the_same_partition_twice_is_the_same_part(job: Job, first: Partition) -
     once, again = done(job, first), done(job, first)
     assert once.receipt == again.receipt
     assert sorted(files_below(job)) == sorted(
-        Path(job.work.store.full(path)) for path in (once.receipt.file.path, receipt_path(job.work, first))
+        Path(job.work.full(store, path)) for path in (once.receipt.file.path, receipt_path(job.work, first))
     )
 
 
@@ -109,7 +110,7 @@ def test_a_receipt_is_found_again(job: Job, first: Partition) -> None:
 def test_a_receipt_that_proves_nothing_is_ignored(job: Job, first: Partition, damage: str) -> None:
     """A damaged part, a damaged receipt or a part that is gone: the work is simply to be done again."""
     receipt = done(job, first).receipt
-    path = Path(job.work.store.full(receipt_path(job.work, first) if damage == "receipt" else receipt.file.path))
+    path = Path(job.work.full(store, receipt_path(job.work, first) if damage == "receipt" else receipt.file.path))
     data = path.read_bytes()
     if damage == "missing part":
         path.unlink()
@@ -130,7 +131,7 @@ def test_a_receipt_for_another_request_or_plan_is_ignored(job: Job, first: Parti
 
 def test_a_damaged_shard_is_an_outcome_that_names_it(job: Job, first: Partition) -> None:
     """A flipped bit is returned as `Corrupt`, not raised: it is the data's fault, not the worker's."""
-    path = Path(job.work.store.full(first.shard.path))
+    path = Path(job.work.full(store, first.shard.path))
     data = bytearray(path.read_bytes())
     data[len(data) // 3] ^= 4
     path.write_bytes(data)

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from digitrec.catalog.layout import dataset_folder
+from digitrec.catalog.manifest import File, Manifest, RowGroup, publish
+from digitrec.catalog.store import Store
 from digitrec.contract import ROW_GROUP_ROWS, SHARD_ROWS
 from digitrec.errors import Corrupt
 from digitrec.scoring.plan import PARTITION_ROWS, PARTITIONS, partition_rows, partitions
-from digitrec.store.layout import Store, dataset_folder
-from digitrec.store.manifest import File, Manifest, RowGroup, publish
 
 row_group_sizes = st.lists(st.lists(st.integers(1, 5000), max_size=8), max_size=5)
 
@@ -74,9 +75,9 @@ from digitrec.progress import silent
 from digitrec.scoring.job import prepare
 from digitrec.scoring.ledger import Ledger
 from digitrec.scoring.plan import PARTITION_ROWS
-from digitrec.store import catalog
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.store import Store
+from digitrec.catalog.manifest import Manifest
 
 store = Store.at(sys.argv[1])
 job = prepare(store, catalog.dataset(store, "huge"), Manifest("model", "m", {}, ()), ScoreOptions(), "int8")

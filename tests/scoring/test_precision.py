@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from digitrec.catalog.reader import read_predictions
+from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
 from digitrec.errors import Misconfigured
 from digitrec.options import ScoreOptions
 from digitrec.scoring import run as room
 from digitrec.scoring.run import Means, score, score_all
 from digitrec.settings import Settings
-from digitrec.store.layout import Store
-from digitrec.store.reading import read_predictions
+from tests.places import full
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
 
 NIGHT = ScoreOptions(dataset="night")
@@ -29,7 +30,7 @@ def test_each_precision_has_its_own_folder(ready: Store, settings: Settings) -> 
     """fp32, bf16 and probabilities stand side by side."""
     for options in (NIGHT, ScoreOptions(dataset="night", precision="bf16", probabilities=True)):
         score(ready, options, settings)
-    found = sorted(path.name for path in Path(ready.full("predictions/night")).iterdir())
+    found = sorted(path.name for path in Path(full(ready, "predictions/night")).iterdir())
     assert found == ["quick-00000001.bf16-probabilities", "quick-00000001.fp32"]
 
 
@@ -69,7 +70,7 @@ import sys
 from digitrec.options import ScoreOptions
 from digitrec.scoring.run import score
 from digitrec.settings import Settings
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 (scored,) = score(Store.at({store.url!r}), ScoreOptions(precision="int8"), Settings(threads=1)).datasets
 print(scored.rows, "torch" in sys.modules)
 """

@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.manifest import Manifest, find_manifest, publish
+from digitrec.catalog.reader import read_predictions
+from digitrec.catalog.store import Store
 from digitrec.errors import TryAgain
 from digitrec.options import ScoreOptions
 from digitrec.scoring.partition import Outcome, score_partition
@@ -16,23 +20,20 @@ from digitrec.scoring.receipts import Work
 from digitrec.scoring.replaced import set_aside
 from digitrec.scoring.run import Means, score, score_all
 from digitrec.settings import Settings
-from digitrec.store import catalog
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest, find_manifest, publish
-from digitrec.store.reading import read_predictions
 from digitrec.verify import verify
+from tests.places import full
 from tests.scoring.making import make_dataset, make_images, make_model, make_network
 from tests.scoring.test_run import FOLDER, NIGHT
 
 
 def replace_night(store: Store, rows: int = 30, seed: int = 5) -> Manifest:
     """Remove dataset `night` and make another of that name."""
-    shutil.rmtree(store.full("datasets/night"))
+    shutil.rmtree(full(store, "datasets/night"))
     return make_dataset(store, "night", make_images(rows, seed))
 
 
 def set_aside_in(store: Store) -> list[Path]:
-    return sorted(path.parent for path in Path(store.full("_replaced")).rglob("manifest.json"))
+    return sorted(path.parent for path in Path(full(store, "_replaced")).rglob("manifest.json"))
 
 
 @pytest.mark.parametrize("options", [ScoreOptions(), NIGHT])
@@ -42,7 +43,7 @@ def test_what_is_under_the_name_now_is_scored(ready: Store, settings: Settings, 
     replace_night(ready)
     report = score(ready, options, settings)
     assert [(scored.rows, scored.already) for scored in report.datasets] == [(30, False)]
-    assert len(read_predictions(ready.full(FOLDER))) == 30
+    assert len(read_predictions(full(ready, FOLDER))) == 30
     (kept,) = set_aside_in(ready)
     assert (kept / "manifest.json").read_bytes() == before
     assert len(list(kept.glob("part-*"))) == 3
@@ -58,7 +59,7 @@ def test_all_that_was_made_from_what_is_gone_is_set_aside(ready: Store, settings
     replace_night(ready)
     score(ready, ScoreOptions(), settings)
     assert len(set_aside_in(ready)) == 2
-    assert len(list(Path(ready.full("predictions/night")).iterdir())) == 1
+    assert len(list(Path(full(ready, "predictions/night")).iterdir())) == 1
     verify(ready)
 
 
@@ -86,11 +87,11 @@ def test_a_model_version_that_is_made_anew(ready: Store, settings: Settings) -> 
     make_model(ready, "quick-00000002", make_network(seed=2))
     score(ready, NIGHT, settings)
     for version in ("quick-00000001", "quick-00000002"):
-        shutil.rmtree(ready.full(f"models/{version}"))
+        shutil.rmtree(full(ready, f"models/{version}"))
     make_model(ready, "quick-00000002", make_network(seed=3))
     (scored,) = score(ready, NIGHT, settings).datasets
     assert (scored.version, scored.already) == ("quick-00000002", False)
-    assert sorted(path.name for path in Path(ready.full("predictions/night")).iterdir()) == [
+    assert sorted(path.name for path in Path(full(ready, "predictions/night")).iterdir()) == [
         "quick-00000001.fp32",
         "quick-00000002.fp32",
     ]
@@ -123,7 +124,7 @@ def test_who_comes_late_takes_nothing_away(ready: Store, settings: Settings) -> 
     score(ready, NIGHT, settings)
     with pytest.raises(TryAgain, match="night was replaced"):
         set_aside(ready, old)
-    assert len(read_predictions(ready.full(FOLDER))) == 30
+    assert len(read_predictions(full(ready, FOLDER))) == 30
     assert set_aside_in(ready) == []
 
 
@@ -136,13 +137,13 @@ def test_replaced_while_it_was_scored(ready: Store, settings: Settings, gone: bo
         if partition.index == 2:
             replace_night(ready)
             if gone:
-                shutil.rmtree(ready.full("datasets/night"))
+                shutil.rmtree(full(ready, "datasets/night"))
         return outcome
 
     report = score_all(ready, NIGHT, settings, Means(processes=False, compute=meddled))
     with pytest.raises(TryAgain, match=f"night was {'removed' if gone else 'replaced'} while it was scored"):
         report.raise_if_failed()
-    assert not Path(ready.full(f"{FOLDER}/manifest.json")).exists()
+    assert not Path(full(ready, f"{FOLDER}/manifest.json")).exists()
     if not gone:
         assert score(ready, ScoreOptions(), settings).datasets[0].rows == 30
         verify(ready)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from digitrec.catalog.reader import read_predictions
+from digitrec.catalog.store import Store
 from digitrec.errors import ComputationFailed, Corrupt, Interrupted, NoInput
 from digitrec.network import Architecture, Perceptron
 from digitrec.options import Precision, ScoreOptions
@@ -18,9 +20,8 @@ from digitrec.scoring.plan import Partition
 from digitrec.scoring.receipts import Work
 from digitrec.scoring.run import Means, score, score_all
 from digitrec.settings import Settings
-from digitrec.store.layout import Store
-from digitrec.store.reading import read_predictions
 from digitrec.verify import verify
+from tests.places import full
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, make_network
 
 NIGHT = ScoreOptions(dataset="night")
@@ -150,17 +151,17 @@ def test_what_is_not_there_is_no_input(ready: Store, settings: Settings, options
 def test_one_datasets_failure_stops_no_other(ready: Store, settings: Settings) -> None:
     """A damaged shard keeps its dataset from being published, and only that; the error names the file."""
     make_dataset(ready, "good", make_images(5))
-    shard = next(Path(ready.full("datasets/night")).glob("shard-00001-*"))
+    shard = next(Path(full(ready, "datasets/night")).glob("shard-00001-*"))
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(Corrupt, match=f"1 of 2 datasets were not scored.*night: .*{shard.name}"):
         score(ready, ScoreOptions(), settings)
-    assert Path(ready.full("predictions/good/quick-00000001.fp32/manifest.json")).exists()
-    assert not Path(ready.full(f"{FOLDER}/manifest.json")).exists()
+    assert Path(full(ready, "predictions/good/quick-00000001.fp32/manifest.json")).exists()
+    assert not Path(full(ready, f"{FOLDER}/manifest.json")).exists()
 
 
 def test_a_dataset_whose_manifest_is_damaged_is_named_every_night(ready: Store, settings: Settings) -> None:
     """It cannot be scored, and it must not be forgotten; the others are scored."""
-    manifest = Path(ready.full(f"datasets/{make_dataset(ready, 'bad', make_images(5)).name}/manifest.json"))
+    manifest = Path(full(ready, f"datasets/{make_dataset(ready, 'bad', make_images(5)).name}/manifest.json"))
     manifest.write_bytes(manifest.read_bytes().replace(b'"rows": 5', b'"rows": 6'))
     for scored in (1, 0):
         report = score_all(ready, ScoreOptions(), settings, Means())
@@ -178,7 +179,7 @@ def test_a_stopped_run_goes_on_where_it_was(ready: Store, settings: Settings) ->
 
     with pytest.raises(Interrupted, match="900 of 1,000 rows done; they are kept, the same command goes on"):
         score_all(ready, NIGHT, settings, Means(), press_ctrl_c)
-    assert not Path(ready.full(f"{FOLDER}/manifest.json")).exists()
+    assert not Path(full(ready, f"{FOLDER}/manifest.json")).exists()
     (scored,) = score_all(ready, NIGHT, settings, Means(compute=counted)).datasets
     assert CALLS in ([], [2])
     assert scored.rows == 1000
@@ -195,7 +196,7 @@ def test_a_bug_in_a_worker_is_told_with_its_partition(ready: Store, settings: Se
 
 def test_leftovers_are_swept_after_a_day(ready: Store, settings: Settings) -> None:
     """What no manifest names goes once it is old; what is young may belong to a run that is alive."""
-    folder = Path(ready.full(FOLDER))
+    folder = Path(full(ready, FOLDER))
     folder.mkdir(parents=True)
     old, young = folder / "part-00000-000000000000.parquet", folder / "part-00000-111111111111.parquet"
     for leftover in (old, young):

@@ -8,10 +8,10 @@ from pathlib import Path
 import dask
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import Misconfigured
 from digitrec.scoring.cluster import connect
 from digitrec.scoring.scratch import PREFIX, scratch_folder
-from digitrec.store.layout import Store
 from tests.scoring.making import settings_for
 
 KILLED = (

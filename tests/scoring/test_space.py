@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.store import Store
 from digitrec.errors import StorageFailed
 from digitrec.options import ScoreOptions
 from digitrec.scoring import run as room
@@ -13,8 +15,7 @@ from digitrec.scoring.plan import partitions
 from digitrec.scoring.run import Means, score_all
 from digitrec.scoring.space import key_bytes, still_needed
 from digitrec.settings import Settings
-from digitrec.store import catalog
-from digitrec.store.layout import Store
+from tests.places import full
 from tests.scoring.making import Shape, make_dataset, make_images, make_model
 
 ROWS = 20_000
@@ -28,7 +29,7 @@ def job_of(store: Store, name: str = "large", **options: bool) -> Job:
 
 def taken(store: Store, folder: str) -> int:
     """Bytes of files below a folder, rounded up to blocks as disks do."""
-    paths = Path(store.full(folder)).rglob("*")
+    paths = Path(full(store, folder)).rglob("*")
     return sum(-(-path.stat().st_size // 4096) * 4096 for path in paths if path.is_file())
 
 

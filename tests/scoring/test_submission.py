@@ -11,15 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from digitrec.catalog.manifest import Manifest, publish, read_manifest
+from digitrec.catalog.reader import read_predictions
+from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt
 from digitrec.options import ScoreOptions
 from digitrec.scoring.run import score
 from digitrec.scoring.submission import lines_with_keys
 from digitrec.settings import Settings
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest, publish, read_manifest
-from digitrec.store.reading import read_predictions
 from digitrec.verify import verify
+from tests.places import full
 from tests.scoring.making import Shape, make_dataset, make_images, make_model
 from tests.scoring.test_run import NIGHT
 
@@ -72,7 +73,7 @@ def test_any_key_comes_back(rows: list[tuple[str, int]], start: int) -> None:
 def with_facts(store: Store, **facts: object) -> None:
     """Say more of dataset `night`, as its ingest would have."""
     there = read_manifest(store, "datasets/night")
-    Path(store.full("datasets/night/manifest.json")).unlink()
+    Path(full(store, "datasets/night/manifest.json")).unlink()
     publish(store, "datasets/night", replace(there, facts=there.facts | facts))
 
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt, NoInput
 from digitrec.scoring.run import score
 from digitrec.settings import Settings
-from digitrec.store.layout import Store
 from digitrec.verify import verify
+from tests.places import full
 from tests.scoring.making import make_dataset, make_images
 from tests.scoring.test_run import FOLDER, NIGHT
 
@@ -69,7 +70,7 @@ def test_all_damage_is_named_at_once(scored: Store) -> None:
 
 def test_swapped_parts_are_found(scored: Store) -> None:
     """Two whole files under each other's names are two damaged files."""
-    first, second = sorted(Path(scored.full(FOLDER)).glob("part-*"))[:2]
+    first, second = sorted(Path(full(scored, FOLDER)).glob("part-*"))[:2]
     one, two = first.read_bytes(), second.read_bytes()
     first.write_bytes(two)
     second.write_bytes(one)
@@ -79,22 +80,22 @@ def test_swapped_parts_are_found(scored: Store) -> None:
 
 def test_a_path_limits_what_is_looked_at(scored: Store) -> None:
     """Only what lies at or below the path is hashed."""
-    flip(sorted(Path(scored.full(FOLDER)).glob("part-*"))[0])
-    assert verify(scored, [Path(scored.full("datasets"))]).datasets == 1
+    flip(sorted(Path(full(scored, FOLDER)).glob("part-*"))[0])
+    assert verify(scored, [Path(full(scored, "datasets"))]).datasets == 1
     with pytest.raises(Corrupt):
-        verify(scored, [Path(scored.full(FOLDER))])
+        verify(scored, [Path(full(scored, FOLDER))])
 
 
 def test_a_path_with_nothing_published_is_no_input(scored: Store) -> None:
     """A typing error must not look like a clean bill of health."""
     with pytest.raises(NoInput, match="nothing is published at"):
-        verify(scored, [Path(scored.full("datasets/nigth"))])
+        verify(scored, [Path(full(scored, "datasets/nigth"))])
 
 
 def test_what_can_be_made_again_is_a_note(scored: Store) -> None:
     """A missing `submission.csv`, or a dataset that was removed after scoring, is said, not raised."""
-    Path(scored.full(f"{FOLDER}/submission.csv")).unlink()
-    Path(scored.full("datasets/night/manifest.json")).unlink()
+    Path(full(scored, f"{FOLDER}/submission.csv")).unlink()
+    Path(full(scored, "datasets/night/manifest.json")).unlink()
     notes = " ".join(verify(scored).notes)
     assert "submission.csv is missing" in notes
     assert "dataset night is gone" in notes
@@ -102,7 +103,7 @@ def test_what_can_be_made_again_is_a_note(scored: Store) -> None:
 
 def test_predictions_of_another_state_of_the_dataset_are_found(scored: Store) -> None:
     """A dataset removed and made anew under its name is not what was scored."""
-    Path(scored.full("datasets/night/manifest.json")).unlink()
+    Path(full(scored, "datasets/night/manifest.json")).unlink()
     make_dataset(scored, "night", make_images(1000, seed=9))
     with pytest.raises(Corrupt, match="another state of dataset night"):
         verify(scored)
@@ -110,6 +111,6 @@ def test_predictions_of_another_state_of_the_dataset_are_found(scored: Store) ->
 
 def test_a_champion_that_is_gone_is_found(scored: Store) -> None:
     """The champion's log must not point into the void."""
-    Path(scored.full("models/quick-00000001/manifest.json")).unlink()
+    Path(full(scored, "models/quick-00000001/manifest.json")).unlink()
     with pytest.raises(Corrupt, match=r"model quick-00000001 .* is missing"):
         verify(scored)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.store import Store
 from digitrec.errors import ComputationFailed, Unavailable
 from digitrec.options import ScoreOptions
 from digitrec.scoring.cluster import Cluster, connect
@@ -13,8 +15,6 @@ from digitrec.scoring.partition import Outcome, score_partition
 from digitrec.scoring.plan import Partition, partitions
 from digitrec.scoring.receipts import Work
 from digitrec.scoring.window import WINDOW_PER_SLOT, Suspicion, Task, Window
-from digitrec.store import catalog
-from digitrec.store.layout import Store
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
 
 
@@ -109,7 +109,7 @@ def test_what_hangs_alone_too_is_named(cluster: Cluster, tasks: list[Task]) -> N
     """A second time without an outcome is a verdict: partition, dataset and shard are named."""
     ((task, outcome),) = Window(cluster, hangs, stall_s=0.3).outcomes(iter(tasks[:1]))
     RELEASED.set()
-    shard = task.work.store.full(task.partition.shard.path)
+    shard = task.work.full(store, task.partition.shard.path)
     assert task is tasks[0]
     assert isinstance(outcome, ComputationFailed)
     assert f"{task} gave nothing back in 0.3 s, alone too; look at {shard}" in str(outcome)

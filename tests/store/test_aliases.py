@@ -4,11 +4,12 @@ import threading
 from pathlib import Path
 
 import pytest
-
-from digitrec.errors import Corrupt, NoInput, TryAgain
 from digitrec.store import aliases
-from digitrec.store.layout import Store, model_folder
-from digitrec.store.manifest import Manifest, publish
+
+from digitrec.catalog.layout import model_folder
+from digitrec.catalog.manifest import Manifest, publish
+from digitrec.catalog.store import Store
+from digitrec.errors import Corrupt, NoInput, TryAgain
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from digitrec.errors import Misconfigured, StorageFailed
 from digitrec.store import commit
-from digitrec.store.layout import Store
+
+from digitrec.catalog.store import Store
+from digitrec.errors import Misconfigured, StorageFailed
+from tests.places import full
 
 
 def files_in(store: Store) -> list[str]:
@@ -23,7 +24,7 @@ def test_put_if_absent_creates_once(store: Store) -> None:
     """The first writer wins; the second is told, and changes nothing; no temporary file stays."""
     assert commit.put_if_absent(store, "a/b.json", b"first")
     assert not commit.put_if_absent(store, "a/b.json", b"second")
-    assert Path(store.full("a/b.json")).read_bytes() == b"first"
+    assert Path(full(store, "a/b.json")).read_bytes() == b"first"
     assert files_in(store) == ["a/b.json"]
 
 
@@ -42,7 +43,7 @@ def test_one_of_many_writers_wins(store: Store) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert [str(me).encode() for me in wins] == [Path(store.full(f"race/{turn}")).read_bytes()]
+        assert [str(me).encode() for me in wins] == [Path(full(store, f"race/{turn}")).read_bytes()]
 
 
 def refuse(code: int) -> Callable[..., None]:
@@ -57,7 +58,7 @@ def test_without_links_a_rename_that_does_not_replace_serves(store: Store, monke
     monkeypatch.setattr(os, "link", refuse(errno.EOPNOTSUPP))
     assert commit.put_if_absent(store, "x", b"first")
     assert not commit.put_if_absent(store, "x", b"second")
-    assert Path(store.full("x")).read_bytes() == b"first"
+    assert Path(full(store, "x")).read_bytes() == b"first"
 
 
 def test_a_file_system_with_neither_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,20 +114,20 @@ def staged(store: Store, data: bytes) -> str:
 
 def test_settling_the_same_bytes_twice_is_harmless(store: Store) -> None:
     """Two attempts at one file: the second finds its work done and leaves the first one's inode alone."""
-    digest = commit.sha256_of(store.full(staged(store, b"part")))
+    digest = commit.sha256_of(full(store, staged(store, b"part")))
     commit.settle(store, "_staging/one/file", "p/part-00000-abc.parquet", digest)
-    first = Path(store.full("p/part-00000-abc.parquet")).stat().st_ino
+    first = Path(full(store, "p/part-00000-abc.parquet")).stat().st_ino
     commit.settle(store, staged(store, b"part"), "p/part-00000-abc.parquet", digest)
-    assert Path(store.full("p/part-00000-abc.parquet")).stat().st_ino == first
+    assert Path(full(store, "p/part-00000-abc.parquet")).stat().st_ino == first
     assert files_in(store) == ["p/part-00000-abc.parquet"]
 
 
 def test_settling_repairs_a_damaged_file(store: Store) -> None:
     """A name promises its digest: bytes that do not have it give way to bytes that do."""
-    digest = commit.sha256_of(store.full(staged(store, b"part")))
+    digest = commit.sha256_of(full(store, staged(store, b"part")))
     commit.write_replacing(store, "p/part", b"pXrt")
     commit.settle(store, "_staging/one/file", "p/part", digest)
-    assert Path(store.full("p/part")).read_bytes() == b"part"
+    assert Path(full(store, "p/part")).read_bytes() == b"part"
 
 
 def test_a_folder_is_published_once(store: Store) -> None:
@@ -136,7 +137,7 @@ def test_a_folder_is_published_once(store: Store) -> None:
     assert commit.settle_folder(store, "_staging/one", "models/m")
     assert not commit.settle_folder(store, "_staging/two", "models/m")
     assert files_in(store) == ["_staging/two/weights", "models/m/weights"]
-    assert Path(store.full("models/m/weights")).read_bytes() == b"one"
+    assert Path(full(store, "models/m/weights")).read_bytes() == b"one"
 
 
 def test_sweeping_takes_only_what_is_old_and_unnamed(store: Store) -> None:
@@ -145,7 +146,7 @@ def test_sweeping_takes_only_what_is_old_and_unnamed(store: Store) -> None:
         commit.write_replacing(store, path, b"")
     long_ago = time.time() - 10_000
     for path in ("w/old", "w/kept", "w/folder"):
-        os.utime(store.full(path), (long_ago, long_ago))
+        os.utime(full(store, path), (long_ago, long_ago))
     assert commit.sweep(store, "w", keep={"w/kept"}, grace_s=5_000) == ["w/old"]
     assert files_in(store) == ["w/folder/inner", "w/kept", "w/young"]
 
@@ -158,12 +159,12 @@ def test_sweeping_nothing_is_fine(store: Store) -> None:
 def test_what_vanishes_while_it_is_looked_at_is_alive(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder in which files come and go is somebody's work, however old it looks."""
     commit.write_replacing(store, "w/live/gone", b"")
-    os.utime(store.full("w/live"), (0, 0))
+    os.utime(full(store, "w/live"), (0, 0))
     walk = os.walk
 
     def walk_and_remove(top: Path) -> list[tuple[str, list[str], list[str]]]:
         found = list(walk(top))
-        Path(store.full("w/live/gone")).unlink(missing_ok=True)
+        Path(full(store, "w/live/gone")).unlink(missing_ok=True)
         return found
 
     monkeypatch.setattr(os, "walk", walk_and_remove)

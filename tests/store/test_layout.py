@@ -4,12 +4,13 @@ import pickle
 from pathlib import Path
 
 import pytest
+from digitrec.store import layout
 from hypothesis import given
 from hypothesis import strategies as st
 
+from digitrec.catalog.store import Store
 from digitrec.errors import Misconfigured, UsageError
-from digitrec.store import layout
-from digitrec.store.layout import Store
+from tests.places import full
 
 DIGEST = "3f2a9c01d4e5b6a7" + "0" * 48
 
@@ -94,6 +95,6 @@ def test_other_protocols_are_refused_with_a_word() -> None:
 
 def test_paths_outside_the_store_are_refused(store: Store, tmp_path: Path) -> None:
     """`relative` is the inverse of `full`, and knows what is not below the store."""
-    assert store.relative(store.full("datasets/a")) == "datasets/a"
+    assert store.relative(full(store, "datasets/a")) == "datasets/a"
     with pytest.raises(UsageError, match="does not lie in the store"):
         store.relative(tmp_path / "elsewhere")

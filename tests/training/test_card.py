@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.options import TrainOptions
-from digitrec.store.layout import Store
 from tests.training.conftest import Digits, publish_rows, train
 
 

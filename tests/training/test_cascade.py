@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from digitrec.catalog.reader import read_predictions
+from digitrec.catalog.store import Store
 from digitrec.engines import CASCADE_FILE, INT8_FILE
 from digitrec.engines.confidence import confidence
 from digitrec.engines.int8 import open_int8
@@ -19,8 +21,6 @@ from digitrec.errors import Misconfigured
 from digitrec.options import ScoreOptions, TrainOptions
 from digitrec.scoring.run import score
 from digitrec.settings import Settings
-from digitrec.store.layout import Store
-from digitrec.store.reading import read_predictions
 from digitrec.training import cascade
 from digitrec.training.cascade import (
     DOUBT,

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import NoInput, UsageError
-from digitrec.store.layout import Store
 from digitrec.training.comparison import Counts, compare, with_picture
 from digitrec.training.quality import mcnemar
 from digitrec.training.rows import for_validation, row_digests
+from tests.places import full
 from tests.training.conftest import Digits, Publish, constant, publish_model
 
 
@@ -77,7 +78,7 @@ def test_by_default_the_validation_rows_of_what_both_were_trained_on(
     """Of both datasets, as far as they are here; what is not here, or not the same any more, is noted."""
     parts = {"first": slice(0, 200), "second": slice(200, 500), "gone": slice(500, 600)}
     first, second, gone = (publish_dataset(name, digits[0][part], digits[1][part]) for name, part in parts.items())
-    Path(store.full("datasets/gone")).rename(store.full("datasets/elsewhere"))
+    Path(full(store, "datasets/gone")).rename(full(store, "datasets/elsewhere"))
     publish_model(store, "ones", constant(1), datasets=[first])
     publish_model(store, "twos", constant(2), datasets=[first, second, gone])
     publish_model(store, "threes", constant(3), datasets=[gone])

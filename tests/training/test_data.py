@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS
-from digitrec.store.layout import Store
 from digitrec.training.data import Batches, seed_for
 from digitrec.training.rows import SALT, Rows, for_validation, read_rows, row_digests
 from digitrec.training.split import split_rows

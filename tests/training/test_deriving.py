@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.engines import INT8_FILE
 from digitrec.engines.int8 import open_int8
 from digitrec.network import Architecture
 from digitrec.options import TrainOptions
-from digitrec.store.layout import Store
 from digitrec.training import deriving
 from digitrec.training.quality import logits_of
 from digitrec.training.sealed import open_sealed

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from digitrec.catalog.store import Store
 from digitrec.errors import BadData, NoInput
-from digitrec.store.layout import Store
 from digitrec.training.evaluation import evaluate
 from digitrec.training.rows import for_validation, row_digests
 from tests.training.conftest import Digits, Publish, constant, publish_model

@@ -3,17 +3,18 @@
 from pathlib import Path
 
 import pytest
+from digitrec.store import pretrained
+from digitrec.store.commit import put_if_absent
 
+from digitrec.catalog.champion import champion
+from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt
 from digitrec.options import TrainOptions
-from digitrec.store import pretrained
-from digitrec.store.aliases import champion
-from digitrec.store.commit import put_if_absent
-from digitrec.store.layout import Store
 from digitrec.training import promotion
 from digitrec.training.comparison import PairedTest
 from digitrec.training.promotion import judge, settle_champion
 from digitrec.training.quality import mcnemar
+from tests.places import full
 from tests.training.conftest import Digits, Publish, constant, publish_model, train
 
 QUICK = TrainOptions(preset="quick")
@@ -72,7 +73,7 @@ def test_in_a_store_without_champion_the_bundled_model_is_to_be_beaten(
     """It is put in and made champion first; with --promote or --no-promote there is nothing to compare."""
     made = Store.at(tmp_path / "made")
     publish_model(made, "pretrained-0123abcd", constant(3))
-    monkeypatch.setattr(pretrained, "BUNDLE", Path(made.full("models/pretrained-0123abcd")))
+    monkeypatch.setattr(pretrained, "BUNDLE", Path(full(made, "models/pretrained-0123abcd")))
     sample = publish_dataset("sample", digits[0][:1000], digits[1][:1000])
     publish_model(store, "quick-00000001", constant(4), datasets=[sample])
     assert not settle_champion(store, "quick-00000001", False).promote
@@ -103,7 +104,7 @@ def test_both_are_compared_on_what_either_was_trained_on(
     old = train(store, QUICK.model_copy(update={"dataset": ("old",)}))
     new = train(store, QUICK.model_copy(update={"dataset": ("new",)}))
     assert f"of {old.validation_rows + new.validation_rows:,} rows neither saw" in new.why
-    Path(store.full("datasets/old")).rename(store.full("datasets/gone"))
+    Path(full(store, "datasets/old")).rename(full(store, "datasets/gone"))
     again = train(store, QUICK.model_copy(update={"dataset": ("new",)}))
     assert f"of {new.validation_rows:,} rows neither saw" in again.why
     assert f"dataset old, which {old.version} was trained on, is not in this store" in again.why

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from digitrec.store.commit import put_if_absent
 
+from digitrec.catalog.layout import training_folder
+from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt, Interrupted, NoInput, UsageError
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
-from digitrec.store.commit import put_if_absent
-from digitrec.store.layout import Store, training_folder
 from digitrec.training import plan, run
 from digitrec.training.plan import asked_datasets, make_plan
 from digitrec.training.run import TrainReport
+from tests.places import full
 from tests.training.conftest import TINY, contents, damage, interrupted, publish_rows, train
 
 QUICK = TrainOptions(preset="quick")
@@ -82,7 +84,7 @@ def test_the_same_command_goes_on_too(new_store: Callable[[str], Store], left_al
 KILLED = """
 import os, signal, sys
 from digitrec.options import TrainOptions
-from digitrec.store.layout import Store
+from digitrec.catalog.store import Store
 from digitrec.training import checkpoints
 from digitrec.training.recipe import PRESETS
 from tests.training.conftest import TINY, train
@@ -111,7 +113,7 @@ def test_a_damaged_checkpoint_is_not_used(
     """It is named, an older one that verifies is used, and the end is the same."""
     store = new_store("damaged")
     version = interrupted(store, 4)
-    damage(Path(store.full(training_folder(version))) / "checkpoints" / f"{name}.ckpt")
+    damage(Path(full(store, training_folder(version))) / "checkpoints" / f"{name}.ckpt")
     report = train(store, TrainOptions(resume=version))
     assert said in report.lines()[-1]
     assert differing(contents(report.folder), left_alone) == set()
@@ -151,7 +153,7 @@ def test_a_training_of_another_digitrec_is_refused(
     put_if_absent(store, f"{training_folder(version)}/request.json", json.dumps({"asked": asked}).encode())
     with pytest.raises(UsageError, match=r"begun by another digitrec, .*: train anew"):
         train(store, TrainOptions(resume=version))
-    assert [path.name for path in Path(store.full("_training")).iterdir()] == [version]
+    assert [path.name for path in Path(full(store, "_training")).iterdir()] == [version]
 
 
 def test_killed_after_it_stopped_early(new_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +176,7 @@ def test_a_damaged_request_is_named(new_store: Callable[[str], Store]) -> None:
     """What was asked for cannot be guessed."""
     store = new_store("store")
     version = interrupted(store, 2)
-    Path(store.full(training_folder(version)), "request.json").write_text("{")
+    Path(full(store, training_folder(version)), "request.json").write_text("{")
     with pytest.raises(Corrupt, match=r"request\.json is damaged"):
         train(store, TrainOptions(resume=version))
 

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.champion import champion, promote
+from digitrec.catalog.manifest import check_file
+from digitrec.catalog.store import Store
 from digitrec.errors import BadData, Corrupt, NoInput
 from digitrec.network import Architecture, load_network
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
-from digitrec.store import catalog
-from digitrec.store.aliases import champion, promote
-from digitrec.store.layout import Store
-from digitrec.store.manifest import check_file
+from tests.places import full
 from tests.training.conftest import Publish, contents, publish_rows, train
 
 QUICK = TrainOptions(preset="quick")
@@ -53,8 +54,8 @@ def test_a_model_version_is_sealed_with_everything_the_contract_names(store: Sto
             "weights.safetensors",
         ]
     )
-    assert not list(Path(store.full("_training")).iterdir())
-    assert not list(Path(store.full("_staging")).iterdir())
+    assert not list(Path(full(store, "_training")).iterdir())
+    assert not list(Path(full(store, "_staging")).iterdir())
 
 
 @pytest.mark.usefixtures("sample")
@@ -171,7 +172,7 @@ def test_too_few_rows_are_refused(store: Store, publish_dataset: Publish, digits
     publish_dataset("few", digits[0][:60], digits[1][:60])
     with pytest.raises(BadData, match=r"too little to train on: 60 rows.*at least 100 .* 10 for validation"):
         train(store, QUICK)
-    assert not list(Path(store.full("_training")).iterdir())
+    assert not list(Path(full(store, "_training")).iterdir())
 
 
 def test_one_class_is_refused(store: Store, publish_dataset: Publish, digits: Digits) -> None:
@@ -191,7 +192,7 @@ def test_missing_classes_are_said(store: Store, publish_dataset: Publish, digits
 def test_a_damaged_shard_is_named(store: Store, publish_dataset: Publish, digits: Digits) -> None:
     """A flipped bit in the training data is found before it is learned from."""
     manifest = publish_dataset("sample", digits[0][:500], digits[1][:500])
-    shard = Path(store.full(manifest.files[0].path))
+    shard = Path(full(store, manifest.files[0].path))
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)

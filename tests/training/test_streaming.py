@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digitrec.catalog.store import Store
 from digitrec.errors import Interrupted
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
-from digitrec.store.layout import Store
 from digitrec.training import split, streaming
 from digitrec.training.data import StreamedBatches
 from digitrec.training.rows import Rows

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from digitrec.catalog.layout import training_folder
+from digitrec.catalog.store import Store
 from digitrec.network import Architecture, Perceptron
 from digitrec.options import TrainOptions
 from digitrec.progress import Step, silent
-from digitrec.store.layout import Store, training_folder
 from digitrec.training import recipe
 from digitrec.training.classifier import DigitClassifier
 from digitrec.training.fitting import Course, fit, fit_network, own_torch_state
@@ -23,6 +24,7 @@ from digitrec.training.recipe import PRESETS, Distillation
 from digitrec.training.rows import Rows
 from digitrec.training.split import Split, split_rows
 from digitrec.training.teacher import Teacher, distillation_loss
+from tests.places import full
 from tests.training.conftest import TINY, Digits, contents, damage, interrupted, publish_rows, train
 
 QUICK = TrainOptions(preset="quick")
@@ -154,7 +156,7 @@ def test_interrupted_in_either_training_and_resumed_equals_left_alone(
 def test_a_damaged_teacher_is_trained_anew(store: Store, left_alone: Path) -> None:
     """Its checkpoint is named; the end is the same."""
     version = interrupted(store, 2)
-    path = Path(store.full(training_folder(version))) / "checkpoints/teacher/best.ckpt"
+    path = Path(full(store, training_folder(version))) / "checkpoints/teacher/best.ckpt"
     damage(path)
     report = train(store, QUICK)
     assert "teacher/best.ckpt is damaged or missing: training begins anew" in report.lines()[-1]

@@ -1,0 +1,67 @@
+"""The bundled model: a version in the package, published in a store that has no champion.
+
+So scoring works on a fresh machine before anything was trained. `bench/pretrained.py` makes it.
+"""
+
+import gzip
+from pathlib import Path
+
+from digitrec.catalog.champion import promote, read_champion
+from digitrec.catalog.layout import MANIFEST, model_folder
+from digitrec.catalog.manifest import Manifest, find_manifest, parse_manifest
+from digitrec.catalog.publish import publish
+from digitrec.catalog.store import Store
+from digitrec.errors import Corrupt, TryAgain, storage_errors
+
+BUNDLE = Path(__file__).parents[1] / "pretrained"
+"""A whole model version as it lies in a store. What is large is packed, `NAME.gz`: a package is copied more often than
+a model is put into a store."""
+PACKED = ".gz"
+
+
+def read_bundled() -> Manifest | None:
+    """Return the manifest of the bundled version, or None if this package has none."""
+    store = Store.at(BUNDLE)
+    with storage_errors("read", BUNDLE):
+        if not (BUNDLE / MANIFEST).is_file():
+            return None
+        return parse_manifest((BUNDLE / MANIFEST).read_bytes(), store, "")
+
+
+def publish_bundled(store: Store) -> Manifest | None:
+    """Publish the bundled version in a store, unless it is there; return it, or None if this package has none."""
+    manifest = read_bundled()
+    if manifest is None:
+        return None
+    if there := find_manifest(store, model_folder(manifest.name)):
+        return there
+    with store.storage.scratch() as scratch:
+        for file in manifest.files:
+            staged = scratch.write(file.path.replace("/", "-"), _unpacked(file.path))
+            if staged.sha256 != file.sha256:
+                raise Corrupt(f"{BUNDLE / file.path} of this installation is damaged: install digitrec anew")
+            store.storage.upload(staged.path, manifest.key(file))
+        return publish(store, manifest, scratch).manifest
+
+
+def provide_champion(store: Store) -> tuple[Manifest | None, bool]:
+    """Return the champion, and whether this call has made it: in a store that has none, the bundled version is
+    published and promoted. None if this package has none either."""
+    champion = read_champion(store)
+    if champion is not None:
+        return champion, False
+    bundled = publish_bundled(store)
+    if bundled is None:
+        return None, False
+    try:
+        promote(store, bundled.name, "there was no champion, and it comes with digitrec", instead_of="")
+    except TryAgain:
+        return read_champion(store), False  # another process has promoted one meanwhile
+    return bundled, True
+
+
+def _unpacked(path: str) -> bytes:
+    """The bytes that a file of the bundle stands for; the manifest's digests are of those."""
+    with storage_errors("read", BUNDLE / path):
+        packed = BUNDLE / (path + PACKED)
+        return gzip.decompress(packed.read_bytes()) if packed.is_file() else (BUNDLE / path).read_bytes()

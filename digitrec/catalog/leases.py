@@ -1,0 +1,203 @@
+"""Leases: one process at a time does work that would be wasted if two did it.
+
+A lease is a folder of numbered generations, each put if absent; the newest one rules. Its holder puts the next one
+every `RENEW_S`; a generation that an observer has seen unchanged for `EXPIRES_S` on its own clock is expired, and
+whoever puts the next number has taken the lease over. Nothing is deleted or overwritten, and no two clocks are
+compared. A holder on this machine whose process is gone is not waited for.
+
+A lease saves work. It does not protect anything: a holder that was paused may come back late and go on, so whatever is
+published under one still rests on put-if-absent alone.
+"""
+
+import logging
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from digitrec.catalog.layout import lease_folder
+from digitrec.catalog.manifest import canonical, parse_json
+from digitrec.catalog.store import Store
+from digitrec.contract import FORMAT
+from digitrec.errors import Corrupt, DigitrecError
+from digitrec.storage import NotFound
+
+LOG = logging.getLogger("digitrec.catalog")
+RENEW_S = 30.0
+EXPIRES_S = 120.0
+LOOK_S = 0.5
+PUTS_MAX = 100
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation of a lease. `holder`: an id of this holding; `who`: its process, for people; `process`: which one
+    it is on its machine ("" if that cannot be told); `held`: False when it was given back."""
+
+    number: int
+    holder: str
+    who: str
+    process: str
+    held: bool
+
+
+@dataclass
+class Lease:
+    """A lease that this process holds, or held. `number`: of its own newest generation."""
+
+    store: Store
+    name: str
+    holder: str
+    number: int
+    lost: bool = False
+
+    def renew(self, *, held: bool = True) -> None:
+        """Put the next generation; if another process was first, the lease is lost."""
+        if self.lost:
+            return
+        following = _generation(self.number + 1, self.holder, held=held)
+        if _put(self.store, self.name, following):
+            self.number = following.number
+        else:
+            self.lost = True
+
+
+@contextmanager
+def hold(store: Store, name: str, *, on_wait: Callable[[str], None] | None = None) -> Iterator[Lease]:
+    """Hold the lease `name` (parts with `/`) inside; wait for it as long as another process holds and renews it.
+
+    `on_wait` is told once whom this waits for. Raises `StorageFailed`, `Corrupt`.
+    """
+    lease = _acquire(store, name, on_wait)
+    done = threading.Event()
+    renewer = threading.Thread(target=_keep_renewing, args=(lease, done), name=f"lease {name}", daemon=True)
+    renewer.start()
+    try:
+        yield lease
+    finally:
+        done.set()
+        renewer.join()
+        with suppress(DigitrecError):  # it expires by itself
+            lease.renew(held=False)
+
+
+def is_live(store: Store, name: str) -> bool:
+    """Return whether a lease is held, as far as can be said at once: an expired one that nobody has taken over counts,
+    unless its process was on this machine and is gone."""
+    newest = find_newest(store, name)
+    return newest is not None and newest.held and not _is_gone(newest)
+
+
+def find_newest(store: Store, name: str) -> Generation | None:
+    """Return the newest generation of a lease, or None if there never was one.
+
+    Numbers have no gaps, so the end is found by doubling steps and then by halving them.
+    """
+    low, step = 0, 1
+    while store.storage.exists(_key(name, low + step)):
+        low, step = low + step, step * 2
+    high = low + step  # absent
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if store.storage.exists(_key(name, middle)) else (low, middle)
+    return read_generation(store, name, low) if low else None
+
+
+def read_generation(store: Store, name: str, number: int) -> Generation | None:
+    """Return a generation of a lease, or None. Raises `Corrupt`."""
+    try:
+        data = store.storage.read(_key(name, number))
+    except NotFound:
+        return None
+    where = store.address(_key(name, number))
+    damaged = f"{where} is not a generation of a lease, or is damaged: remove its folder"
+    body = parse_json(data, where, damaged)
+    try:
+        return Generation(**{key: value for key, value in body.items() if key != "format"})
+    except TypeError as error:
+        raise Corrupt(damaged) from error
+
+
+def _acquire(store: Store, name: str, on_wait: Callable[[str], None] | None) -> Lease:
+    holder = uuid.uuid4().hex
+    newest = find_newest(store, name)
+    seen, since, told = newest, time.monotonic(), False
+    while True:
+        free = newest is None or not newest.held or _is_gone(newest) or time.monotonic() - since > EXPIRES_S
+        if free:
+            number = newest.number + 1 if newest else 1
+            if _put(store, name, _generation(number, holder, held=True)):
+                return Lease(store, name, holder, number)
+        elif not told and on_wait and newest:
+            on_wait(newest.who)
+            told = True
+        if not free:
+            time.sleep(LOOK_S)
+        while following := read_generation(store, name, newest.number + 1 if newest else 1):
+            newest = following
+        if newest != seen:
+            seen, since = newest, time.monotonic()
+
+
+def _put(store: Store, name: str, generation: Generation) -> bool:
+    """Put a generation; True if it stands there, also where only the reply was lost."""
+    data = (canonical({"format": FORMAT} | asdict(generation)) + "\n").encode()
+    if store.storage.put_if_absent(_key(name, generation.number), data):
+        return True
+    return read_generation(store, name, generation.number) == generation
+
+
+def _keep_renewing(lease: Lease, done: threading.Event) -> None:
+    while not done.wait(RENEW_S) and not lease.lost:
+        try:
+            lease.renew()
+        except DigitrecError as error:
+            LOG.warning("cannot renew the lease %s: %s", lease.name, error)
+    if lease.lost:
+        LOG.warning(
+            "the lease %s was taken over: this process was silent for too long, and may do work twice", lease.name
+        )
+
+
+def _key(name: str, number: int) -> str:
+    return f"{lease_folder(name)}/{number:08d}.json"
+
+
+def _generation(number: int, holder: str, *, held: bool) -> Generation:
+    who = f"process {os.getpid()} on {platform.node()}"
+    return Generation(number, holder, who, _name_process(os.getpid()), held)
+
+
+def _is_gone(generation: Generation) -> bool:
+    """Whether the holder's process was one of this machine, and is not there any more."""
+    here, _, rest = generation.process.partition(" ")
+    if not generation.process or here != _name_machine():
+        return False
+    pid, _, _ = rest.partition(" ")
+    return _name_process(int(pid)) != generation.process
+
+
+def _name_process(pid: int) -> str:
+    """Name a process of this machine so that no other one ever has the same name; "" where that cannot be told.
+
+    Machine (its boot and PID namespace), process id, and start time: the 22nd field of /proc/PID/stat, proc(5).
+    """
+    machine = _name_machine()
+    try:
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+    return f"{machine} {pid} {started}" if machine else ""
+
+
+def _name_machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return ""

@@ -1,1 +1,0 @@
-"""The only room that commits bytes: layout, durable writes, manifests, aliases, verified reading."""
