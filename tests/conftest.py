@@ -6,8 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from digitrec.store import pretrained
 
+from digitrec.catalog import bundled
 from digitrec.catalog.store import Store
 from digitrec.private import provide_home
 
@@ -52,8 +52,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_bundled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A store without a champion has none: the model that comes along is put in only by the tests that are about it."""
-    monkeypatch.setattr(pretrained, "BUNDLE", tmp_path / "nothing-bundled")
+    """A store without a champion has none: the bundled model is published only by the tests that are about it."""
+    monkeypatch.setattr(bundled, "BUNDLE", tmp_path / "nothing-bundled")
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def publish_bundled(store: Store) -> Manifest | None:
             if staged.sha256 != file.sha256:
                 raise Corrupt(f"{BUNDLE / file.path} of this installation is damaged: install digitrec anew")
             store.storage.upload(staged.path, manifest.key(file))
-        return publish(store, manifest, scratch).manifest
+    return publish(store, manifest).manifest
 
 
 def provide_champion(store: Store) -> tuple[Manifest | None, bool]:

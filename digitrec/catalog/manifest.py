@@ -277,6 +277,12 @@ def read_checked(store: Store, key: str, file: File) -> bytes:
     return data
 
 
+def read_file(store: Store, manifest: Manifest, name: str) -> bytes:
+    """Return the bytes of the file called `name` of a published manifest. Raises like `read_checked`."""
+    file = manifest.file(name)
+    return read_checked(store, manifest.key(file), file)
+
+
 def check_file(store: Store, key: str, file: File) -> None:
     """Raise `Corrupt` unless the bytes under `key` are those of `file`, `StorageFailed` if they cannot be read."""
     found = store.storage.stat(key)

@@ -14,7 +14,6 @@ from digitrec.catalog.manifest import File, Json, Manifest, RowGroup, find_manif
 from digitrec.catalog.store import Store
 from digitrec.errors import AlreadyPublished, TryAgain
 from digitrec.storage import StagedFile
-from digitrec.storage.base import Scratch
 
 STATS_AT_ONCE = 16
 SMALL = 64
@@ -49,7 +48,7 @@ def upload(
     return File(path, rows, staged.bytes, staged.sha256, row_groups)
 
 
-def publish(store: Store, manifest: Manifest, scratch: Scratch) -> Published:
+def publish(store: Store, manifest: Manifest) -> Published:
     """Make everything that `manifest` names visible, once, and return what stands there now.
 
     Raises `AlreadyPublished` if another request stands there, `TryAgain` if a file is not there any more.
@@ -57,8 +56,8 @@ def publish(store: Store, manifest: Manifest, scratch: Scratch) -> Published:
     check_uploaded(store, manifest)
     *apart, (_, data) = (stamped := manifest.stamped()).to_objects().items()
     for path, content in apart:
-        staged = scratch.write(path, content)
-        store.storage.upload(staged.path, f"{manifest.folder}/{path}")
+        with store.storage.scratch() as scratch:
+            store.storage.upload(scratch.write(path, content).path, f"{manifest.folder}/{path}")
     created = store.storage.put_if_absent(manifest_path(manifest.folder), data)
     there = read_manifest(store, manifest.folder)
     check_same_request(store, there, manifest)

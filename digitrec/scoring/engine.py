@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Any
 
 from digitrec.catalog.layout import model_folder
-from digitrec.catalog.manifest import Manifest, read_checked, read_manifest
+from digitrec.catalog.manifest import Manifest, read_file, read_manifest
 from digitrec.catalog.store import Store
 from digitrec.engines import CASCADE_FILE, INT8_FILE, Arithmetic, Network
 from digitrec.engines.choice import cascade_of
@@ -39,7 +39,7 @@ def loaded(store: Store, version: str, digest: str, precision: Arithmetic, casca
 
 def read_card(store: Store, model: Manifest) -> dict[str, Any]:
     """The card of a model version. Raises `Corrupt` if its bytes are not the manifest's."""
-    card: dict[str, Any] = json.loads(read_checked(store, model.file("card.json")))
+    card: dict[str, Any] = json.loads(read_file(store, model, "card.json"))
     return card
 
 
@@ -49,16 +49,15 @@ def read_card(store: Store, model: Manifest) -> dict[str, Any]:
 def in_int8(store: Store, model: Manifest, card: dict[str, Any], precision: Arithmetic) -> Network:
     from digitrec.engines.int8 import open_int8
 
-    file = model.file(INT8_FILE)
-    return open_int8(read_checked(store, file), store.full(file.path))
+    return open_int8(read_file(store, model, INT8_FILE), store.address(model.key(model.file(INT8_FILE))))
 
 
 def load_small(store: Store, model: Manifest, card: dict[str, Any]) -> Small:
     """In int8 whatever the large one's precision: which net answers then depends neither on batch nor on processor."""
     from digitrec.engines.int8 import open_int8
 
-    found, file = cascade_of(card), model.file(CASCADE_FILE)
-    network = open_int8(read_checked(store, file), store.full(file.path))
+    found = cascade_of(card)
+    network = open_int8(read_file(store, model, CASCADE_FILE), store.address(model.key(model.file(CASCADE_FILE))))
     return Small(network, float(found["temperature"]), float(found["threshold"]))
 
 
@@ -67,5 +66,5 @@ def in_floating(store: Store, model: Manifest, card: dict[str, Any], precision: 
     from digitrec.network import Architecture, load_network
 
     architecture = Architecture.from_json(card["architecture"])
-    network = load_network(architecture, read_checked(store, model.file("weights.safetensors")))
+    network = load_network(architecture, read_file(store, model, "weights.safetensors"))
     return IN_FLOATING[precision](network)

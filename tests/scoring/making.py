@@ -2,24 +2,23 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from digitrec.store.commit import make_folder
 
 from digitrec.catalog.champion import promote
-from digitrec.catalog.layout import dataset_folder, digest_name, model_folder
-from digitrec.catalog.manifest import File, Manifest, RowGroup, canonical, describe, publish
+from digitrec.catalog.layout import dataset_folder, model_folder
+from digitrec.catalog.manifest import File, Manifest, RowGroup, canonical
+from digitrec.catalog.pending import put_note
+from digitrec.catalog.publish import publish, upload
 from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS, ids_digest, shard_schema
 from digitrec.engines import CASCADE_FILE, INT8_FILE
 from digitrec.engines.quantise import quantise
 from digitrec.network import Architecture, Perceptron, save_network
 from digitrec.settings import Settings
-from tests.places import full
 
 
 def make_images(rows: int, seed: int = 0) -> np.ndarray:
@@ -64,7 +63,7 @@ def make_dataset(
     columns = {"image_id": ids, "key": np.array([f"key {i}" for i in ids]), "label": labels}
     files, start = [], 0
     for index, groups in enumerate(shape.shards):
-        file = make_shard(store, name, index, groups, start, columns, images, schema)
+        file = make_shard(store, dataset_folder(name), index, groups, start, columns, images, schema)
         files.append(file)
         start += file.rows
     manifest = Manifest(
@@ -74,13 +73,14 @@ def make_dataset(
         tuple(files),
         facts={"labelled": labels is not None, "keyed": keyed, "rejects": {}},
     )
-    publish(store, dataset_folder(name), manifest)
-    return manifest
+    if labels is None:
+        put_note(store, name)
+    return publish(store, manifest).manifest
 
 
 def make_shard(
     store: Store,
-    name: str,
+    folder: str,
     index: int,
     groups: tuple[int, ...],
     start: int,
@@ -88,24 +88,22 @@ def make_shard(
     images: np.ndarray,
     schema: pa.Schema,
 ) -> File:
-    folder = make_folder(store, dataset_folder(name))
-    staged = Path(folder) / "shard.tmp"
     described = []
-    with pq.ParquetWriter(staged, schema, compression="zstd", write_page_checksum=True) as writer:
-        for rows in groups:
-            run = slice(start, start + rows)
-            image = pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(PIXELS), rows, [None, pa.py_buffer(images[run].tobytes())]
-            )
-            arrays = [image if field == "image" else pa.array(columns[field][run]) for field in schema.names]
-            writer.write_table(pa.table(arrays, schema=schema), row_group_size=rows)
-            ids = columns["image_id"][run]
-            described.append(RowGroup(rows, int(ids[0]), int(ids[-1]), ids_digest(ids)))
-            start += rows
-    sha256 = hashlib.sha256(staged.read_bytes()).hexdigest()
-    path = f"{dataset_folder(name)}/{digest_name('shard', index, sha256)}"
-    staged.rename(full(store, path))
-    return describe(store, path, rows=sum(groups), row_groups=tuple(described))
+    with store.storage.scratch() as scratch:
+        staged = scratch.create("shard")
+        with staged, pq.ParquetWriter(staged, schema, compression="zstd", write_page_checksum=True) as writer:
+            for rows in groups:
+                run = slice(start, start + rows)
+                image = pa.FixedSizeBinaryArray.from_buffers(
+                    pa.binary(PIXELS), rows, [None, pa.py_buffer(images[run].tobytes())]
+                )
+                arrays = [image if field == "image" else pa.array(columns[field][run]) for field in schema.names]
+                writer.write_table(pa.table(arrays, schema=schema), row_group_size=rows)
+                ids = columns["image_id"][run]
+                described.append(RowGroup(rows, int(ids[0]), int(ids[-1]), ids_digest(ids)))
+                start += rows
+        name = f"shard-{index:05d}.parquet"
+        return upload(store, folder, staged, name, rows=sum(groups), row_groups=tuple(described))
 
 
 def digest(array: np.ndarray) -> str:
@@ -134,8 +132,6 @@ def make_model(
     """Publish a network as a model version and make it champion; with an int8 engine if it is said to agree, and with a
     small net if it is said from which confidence its answers stand."""
     network = network or make_network()
-    folder = model_folder(version)
-    full = Path(make_folder(store, folder))
     card = {"version": version, "architecture": network.architecture.to_json(), "temperature": temperature}
     contents = {"weights.safetensors": save_network(network)}
     if agreement is not None:
@@ -144,11 +140,13 @@ def make_model(
     if threshold is not None:
         card["cascade"] = {"temperature": 2.0, "threshold": threshold}
         contents[CASCADE_FILE] = quantise(make_network((8,), seed=3), make_images(200, seed=9))
-    for name, data in {"card.json": canonical(card).encode(), **contents}.items():
-        (full / name).write_bytes(data)
-    files = tuple(describe(store, f"{folder}/{name}") for name in ("card.json", *contents))
+    contents = {"card.json": canonical(card).encode(), **contents}
+    with store.storage.scratch() as scratch:
+        files = tuple(
+            upload(store, model_folder(version), scratch.write(name, data), name) for name, data in contents.items()
+        )
     manifest = Manifest("model", version, {"weights": files[1].sha256}, files, facts={"accuracy": 0.5})
-    publish(store, folder, manifest)
+    manifest = publish(store, manifest).manifest
     promote(store, version, "for a test")
     return manifest
 
