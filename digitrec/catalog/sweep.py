@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
-from digitrec.catalog.layout import MANIFEST
+from digitrec.catalog.manifest import find_manifest
 from digitrec.catalog.store import Store
 from digitrec.errors import DigitrecError
 from digitrec.storage import NotFound, Stat
@@ -26,33 +26,39 @@ def keep_alive(store: Store, key: str, found: Stat) -> bool:
     return True
 
 
-def sweep_folder(store: Store, folder: str, keep: Collection[str], *, grace_s: float = GRACE_S) -> list[str]:
-    """Remove the objects directly in a folder that are older than `grace_s` and that `keep` (names in it) does not
-    name, and what killed processes have left half-written. A manifest is never removed.
+def sweep_folder(store: Store, folder: str, keep: Collection[str] = (), *, grace_s: float = GRACE_S) -> list[str]:
+    """Remove the objects in a folder that are older than `grace_s` and that neither its manifest nor `keep` (names in
+    it) names, and what killed processes have left half-written.
 
-    Returns the keys removed. Failing to clean up is no failure.
+    What the manifest names is read here, so no caller can forget a part of it; where it cannot be read, nothing is
+    removed. Folders inside are looked into if the manifest names something there. Returns the keys removed. Failing to
+    clean up is no failure.
     """
-    removed = []
+    removed: list[str] = []
     with suppress(DigitrecError):
-        for name in store.storage.list(folder):
-            if name.endswith("/") or name in keep or name == MANIFEST:
-                continue
-            if remove_if_old(store, f"{folder}/{name}", grace_s):
-                removed.append(f"{folder}/{name}")
-        store.storage.sweep_unfinished(folder, grace_s)
+        manifest = find_manifest(store, folder)
+        named = manifest.paths if manifest else frozenset()
+        for inner in sorted({path.rpartition("/")[0] for path in named} | {""}):
+            place, start = (f"{folder}/{inner}", f"{inner}/") if inner else (folder, "")
+            for name in store.storage.list(place):
+                key = f"{place}/{name}"
+                unnamed = not name.endswith("/") and start + name not in named and start + name not in keep
+                if unnamed and remove_if_old(store, key, grace_s):
+                    removed.append(key)
+            store.storage.sweep_unfinished(place, grace_s)
     return removed
 
 
 def sweep_tree(store: Store, prefix: str, *, grace_s: float) -> list[str]:
     """Remove all objects below a prefix if the youngest of them is older than `grace_s`: work that was given up.
 
-    Returns the keys removed.
+    The last one goes first, so that numbers never have a gap. Returns the keys removed.
     """
     with suppress(DigitrecError):
-        keys = list(_walk(store, prefix))
+        keys = _walk(store, prefix)
         found = [store.storage.stat(key) for key in keys]
         if keys and all(stat and time.time() - stat.modified_s > grace_s for stat in found):
-            for key in keys:
+            for key in reversed(keys):
                 store.storage.delete(key)
             return keys
     return []
@@ -68,8 +74,8 @@ def remove_if_old(store: Store, key: str, grace_s: float) -> bool:
     return False
 
 
-def _walk(store: Store, prefix: str) -> "list[str]":
-    keys = []
+def _walk(store: Store, prefix: str) -> list[str]:
+    keys: list[str] = []
     for name in store.storage.list(prefix):
         if name.endswith("/"):
             keys += _walk(store, f"{prefix}/{name[:-1]}")
