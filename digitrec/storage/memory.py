@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
+from digitrec.errors import storage_errors
 from digitrec.storage.base import NotFound, Scratch, Stat, Storage, check_key, scratch_folder
 
 
@@ -23,7 +24,10 @@ class MemoryStorage(Storage):
         self._states = count(1)
 
     def read(self, key: str) -> bytes:
-        return self._found(key)[0]
+        try:
+            return self._objects[check_key(key)][0]
+        except KeyError:
+            raise NotFound(key) from None
 
     def open(self, key: str) -> BinaryIO:
         return io.BytesIO(self.read(key))
@@ -40,13 +44,16 @@ class MemoryStorage(Storage):
             self._set(key, data)
 
     def upload(self, file: Path, key: str) -> None:
-        self.put(key, file.read_bytes())
+        with storage_errors("read", file):
+            data = file.read_bytes()
+        self.put(key, data)
 
     def copy(self, source: str, target: str) -> None:
         self.put(target, self.read(source))
 
     def touch(self, key: str) -> None:
-        self.put(key, self.read(key))
+        with self._lock:
+            self._set(key, self.read(key))
 
     def stat(self, key: str) -> Stat | None:
         found = self._objects.get(check_key(key))
@@ -67,12 +74,6 @@ class MemoryStorage(Storage):
 
     def sweep_unfinished(self, prefix: str, older_than_s: float) -> None:
         """Nothing is ever half-written here."""
-
-    def _found(self, key: str) -> tuple[bytes, Stat]:
-        try:
-            return self._objects[check_key(key)]
-        except KeyError:
-            raise NotFound(key) from None
 
     def _set(self, key: str, data: bytes) -> None:
         self._objects[check_key(key)] = (bytes(data), Stat(len(data), time.time(), str(next(self._states))))
