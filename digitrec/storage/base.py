@@ -159,6 +159,11 @@ def check_key(key: str) -> str:
     return key
 
 
+def check_prefix(prefix: str) -> str:
+    """Return a key to list below, or "" for the root. Raises `UsageError` for anything else."""
+    return check_key(prefix) if prefix else ""
+
+
 def is_temporary(name: str) -> bool:
     """Return whether a name, without folders, is one that backends give to unfinished files."""
     return name.startswith(".") and name.endswith(TEMPORARY)

@@ -22,7 +22,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from digitrec.errors import Misconfigured, storage_errors, told_by_system
-from digitrec.storage.base import TEMPORARY, NotFound, Scratch, Stat, Storage, check_key, is_temporary, scratch_folder
+from digitrec.storage.base import (
+    TEMPORARY,
+    NotFound,
+    Scratch,
+    Stat,
+    Storage,
+    check_key,
+    check_prefix,
+    is_temporary,
+    scratch_folder,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -146,7 +156,7 @@ class LocalStorage(Storage):
         return Path(self.url, check_key(key))
 
     def _folder(self, prefix: str) -> Path:
-        return self._path(prefix) if prefix else Path(self.url)
+        return Path(self.url, check_prefix(prefix))
 
     def _put(self, reading: BinaryIO, path: Path) -> None:
         """Create or replace a file with what is read, whole and durably."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from digitrec.errors import storage_errors
-from digitrec.storage.base import NotFound, Scratch, Stat, Storage, check_key, scratch_folder
+from digitrec.storage.base import NotFound, Scratch, Stat, Storage, check_key, check_prefix, scratch_folder
 
 
 class MemoryStorage(Storage):
@@ -60,7 +60,7 @@ class MemoryStorage(Storage):
         return found[1] if found else None
 
     def list(self, prefix: str) -> list[str]:
-        start = f"{check_key(prefix)}/" if prefix else ""
+        start = f"{prefix}/" if check_prefix(prefix) else ""
         with self._lock:
             below = [key[len(start) :] for key in self._objects if key.startswith(start)]
         return sorted({first + slash for first, slash, _ in (rest.partition("/") for rest in below)})
@@ -73,7 +73,8 @@ class MemoryStorage(Storage):
         return scratch_folder(Path(tempfile.gettempdir(), f"digitrec-{uuid.uuid4().hex}"))
 
     def sweep_unfinished(self, prefix: str, older_than_s: float) -> None:
-        """Nothing is ever half-written here."""
+        """Do nothing: nothing is ever half-written here."""
+        check_prefix(prefix)
 
     def _set(self, key: str, data: bytes) -> None:
         self._objects[check_key(key)] = (bytes(data), Stat(len(data), time.time(), str(next(self._states))))
