@@ -4,14 +4,12 @@
 delay work or cause a look in vain; what is done, manifests alone decide.
 """
 
-from digitrec.catalog.layout import NAME, dataset_folder, pending_key
+from digitrec.catalog.layout import NAME, PENDING, dataset_folder, pending_key
 from digitrec.catalog.listing import folder_names, published
 from digitrec.catalog.manifest import Manifest, find_manifest
 from digitrec.catalog.store import Store
 from digitrec.catalog.sweep import GRACE_S, remove_if_old
 from digitrec.errors import DigitrecError
-
-PREFIX = "pending"
 
 
 def put_note(store: Store, dataset: str) -> None:
@@ -32,7 +30,7 @@ def remove_note(store: Store, dataset: str) -> None:
 
 def noted(store: Store) -> list[str]:
     """Return the names of the datasets that may have to be scored, sorted."""
-    return [name for name in store.storage.list(PREFIX) if NAME.fullmatch(name)]
+    return [name for name in store.storage.list(PENDING) if NAME.fullmatch(name)]
 
 
 def has_predictions(store: Store, dataset: str, digest: str) -> bool:

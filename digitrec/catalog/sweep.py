@@ -1,4 +1,4 @@
-"""Removing what no manifest names. It never races with reuse.
+"""Removing what no manifest names, and work that was given up. It never races with reuse.
 
 Nothing is removed that is younger than `GRACE_S`, and whoever reuses a file that is older than half of that makes it
 young first (`keep_alive`). A publication looks at all its files once more, immediately before its manifest.
@@ -8,12 +8,16 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
+from digitrec.catalog.layout import ATTEMPTS, LANDED, LEASES, LOGS, PENDING, TRAINING, champion_folder
+from digitrec.catalog.listing import TOP, folder_names, folders
 from digitrec.catalog.manifest import find_manifest
 from digitrec.catalog.store import Store
 from digitrec.errors import DigitrecError
 from digitrec.storage import NotFound, Stat
 
 GRACE_S = 7 * 86_400.0
+GIVEN_UP_S = 30 * 86_400.0
+"""So long an unfinished training can be resumed."""
 
 
 def keep_alive(store: Store, key: str, found: Stat) -> bool:
@@ -47,6 +51,36 @@ def sweep_folder(store: Store, folder: str, keep: Collection[str] = (), *, grace
                     removed.append(key)
             store.storage.sweep_unfinished(place, grace_s)
     return removed
+
+
+def sweep_store(store: Store, keep: Collection[str] = ()) -> list[str]:
+    """Sweep everything: all published folders, in which `keep` names what no manifest does and is kept; folders of
+    what was never published; trainings that were given up, their logs and leases; half-written landing records, notes
+    and entries of the champion's log.
+
+    Lists the whole store. A training that is alive leaves checkpoints and renews its lease, so it is young. Returns the
+    keys removed.
+    """
+    removed = []
+    for kind in TOP:
+        for folder in folders(store, kind):
+            removed += _sweep_published_or_given_up(store, folder, keep)
+    leases = [f"{LEASES}/{name}" for name in folder_names(store, LEASES)]
+    for top in (TRAINING, LOGS, *leases):
+        for name in folder_names(store, top):
+            removed += sweep_tree(store, f"{top}/{name}", grace_s=GIVEN_UP_S)
+    for prefix in (LANDED, PENDING, champion_folder()):
+        store.storage.sweep_unfinished(prefix, GRACE_S)
+    return removed
+
+
+def _sweep_published_or_given_up(store: Store, folder: str, keep: Collection[str]) -> list[str]:
+    with suppress(DigitrecError):  # what cannot be read is left alone
+        if find_manifest(store, folder) is None:
+            return sweep_tree(store, folder, grace_s=GRACE_S)
+        attempts = sweep_tree(store, f"{folder}/{ATTEMPTS}", grace_s=GRACE_S)
+        return attempts + sweep_folder(store, folder, keep)
+    return []
 
 
 def sweep_tree(store: Store, prefix: str, *, grace_s: float) -> list[str]:
