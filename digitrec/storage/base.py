@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
+TEMPORARY = ".tmp"
+MAX_PART_BYTES = 255  # names of files on Linux
+MAX_KEY_BYTES = 1024  # S3
+
+
 class NotFound(Exception):
     """There is nothing under this key, and the backend has said so: an error while looking is `StorageFailed`."""
 
@@ -59,7 +64,8 @@ class Storage(ABC):
 
     @abstractmethod
     def open(self, key: str) -> io.BufferedIOBase:
-        """Open an object for reading at any place (seekable, for Parquet). Raises `NotFound`."""
+        """Open an object for reading at any place (seekable, for Parquet). Raises `NotFound`; its reads raise
+        `StorageFailed`."""
 
     @abstractmethod
     def put_if_absent(self, key: str, data: bytes) -> bool:
@@ -97,12 +103,13 @@ class Storage(ABC):
     def list(self, prefix: str) -> list[str]:
         """Return the names directly below a prefix ("" is the root), sorted; those with more below them end in `/`.
 
-        Empty where there is nothing. A listing may lag behind (eventual consistency): nothing is decided by one.
+        Empty where there is nothing. A name with `/` may stay when the last object below it is deleted. A listing may
+        lag behind (eventual consistency): nothing is decided by one.
         """
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove an object; nothing happens if there is none."""
+        """Remove an object; nothing happens if there is none. After a power loss it may be there again."""
 
     @abstractmethod
     def scratch(self) -> AbstractContextManager["Scratch"]:
@@ -131,10 +138,35 @@ class Storage(ABC):
 
 
 def check_key(key: str) -> str:
-    """Return a key that stays inside its storage. Raises `UsageError` for any other one."""
-    if not key or any(part in {"", ".", ".."} for part in key.split("/")) or "\0" in key:
+    """Return a key that every backend can keep, inside its storage. Raises `UsageError` for any other one.
+
+    An object has no others below it: who uses `a` does not use `a/b`.
+    """
+    parts = key.split("/")
+    if any(part in {"", ".", ".."} for part in parts) or "\0" in key:
         raise UsageError(f"{key!r} is no key of a store: expected parts without `.` or `..`, with one / between them")
+    try:
+        longest, whole = max(len(part.encode()) for part in parts), len(key.encode())
+    except UnicodeEncodeError:
+        raise UsageError(f"{key!r} is no key of a store: expected text that UTF-8 can hold") from None
+    if longest > MAX_PART_BYTES or whole > MAX_KEY_BYTES:
+        raise UsageError(
+            f"{key[:100]!r}… is no key of a store: expected at most {MAX_KEY_BYTES} bytes, {MAX_PART_BYTES} of them "
+            "between two /"
+        )
+    if any(is_temporary(part) for part in parts):
+        raise UsageError(f"{key!r} is no key of a store: `.….tmp` is the name of an unfinished file")
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return a key to list below, or "" for the root. Raises `UsageError` for anything else."""
+    return check_key(prefix) if prefix else ""
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a name, without folders, is one that backends give to unfinished files."""
+    return name.startswith(".") and name.endswith(TEMPORARY)
 
 
 class StagedFile(io.RawIOBase):
@@ -149,14 +181,21 @@ class StagedFile(io.RawIOBase):
         self.path = path
         self.bytes = 0
         self._sha = hashlib.sha256()
-        with storage_errors("write", path):
-            self._file = path.open("xb", buffering=1 << 20)
+        try:
+            with storage_errors("write", path):
+                self._file = path.open("xb", buffering=1 << 20)
+        except BaseException:
+            super().close()  # or `close` would look for the file when this is collected
+            raise
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: "Buffer", /) -> int:
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
+        if not view.nbytes:  # `cast` refuses zeros in a shape
+            return 0
+        view = view.cast("B")
         with storage_errors("write", self.path):
             self._file.write(view)
         self._sha.update(view)
@@ -211,7 +250,7 @@ def scratch_folder(folder: Path) -> Iterator[Scratch]:
     """Make a folder, yield it as scratch, and remove it."""
     try:
         with storage_errors("create the folder", folder):
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=0o700, parents=True)
         yield Scratch(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
