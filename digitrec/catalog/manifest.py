@@ -142,6 +142,12 @@ class Manifest:
                 return file
         raise Corrupt(f"the manifest of {self.kind} {self.name} names no {name}")
 
+    @cached_property
+    def paths(self) -> frozenset[str]:
+        """The paths of all that belongs in its folder, the manifest and a list of files of its own too: a sweep keeps
+        them."""
+        return frozenset({*self.to_objects(), *(file.path for file in self.files)})
+
     def stamped(self) -> "Manifest":
         """Return the manifest with the present time as that of its publication."""
         return replace(self, published=datetime.now(UTC).isoformat(timespec="microseconds"))
