@@ -57,6 +57,12 @@ def pending_key(dataset: str) -> str:
     return f"{PENDING}/{check_name(dataset)}"
 
 
+def source_note(stem: str, size: int) -> str:
+    """The note that a dataset was made, or begun, of a source with this stem and size in bytes: where there is none,
+    the source is surely new. Such a note never decides anything."""
+    return f"_index/sources/{name_from(stem, f'{size:0{NAME_DIGITS}x}')}"
+
+
 def training_folder(version: str) -> str:
     """Where a training keeps its checkpoints until it is published, so that `--resume VERSION` finds them."""
     return f"{TRAINING}/{check_name(version, 'model version')}"

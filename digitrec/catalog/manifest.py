@@ -135,9 +135,10 @@ class Manifest:
         """Digest of all but the time: the state of the dataset, model or predictions it describes."""
         return digest_of(self._body() | {"files": self._files_digest})
 
-    @property
+    @cached_property
     def paths(self) -> frozenset[str]:
-        """The paths, in its folder, of all that it consists of: the manifest, its list of files, the files."""
+        """The paths of all that belongs in its folder, the manifest and a list of files of its own too: a sweep keeps
+        them."""
         return frozenset((MANIFEST, *self._apart, *(file.path for file in self.files)))
 
     def file(self, name: str) -> File:

@@ -9,8 +9,8 @@ import io
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,17 +34,37 @@ class NotFound(Exception):
         self.key = key
 
 
+class NotPlain(Exception):
+    """What lies under this key is no object of its own: a link, a pipe. `problem` says what, for people."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key, self.problem = key, problem
+
+
 @dataclass(frozen=True)
 class Stat:
     """What is known of an object without reading it.
 
     `size` in bytes; `modified_s`: seconds since the epoch by the backend's clock; `state`: opaque, another one whenever
-    the content may have changed (an ETag; ctime and inode), equal across processes and hosts.
+    the content may have changed (an ETag; ctime and inode), equal across processes and hosts. `certain_s`: from then on
+    (seconds since the epoch) an equal state means equal content; before, a file system's clock may be too coarse.
     """
 
     size: int
     modified_s: float
     state: str
+    certain_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a walk comes upon: an object with its `stat`, or what is none and why (`problem`), or a folder that was not
+    entered, whose key ends in `/`."""
+
+    key: str
+    stat: Stat | None
+    problem: str = ""
 
 
 class Storage(ABC):
@@ -66,6 +86,22 @@ class Storage(ABC):
     def open(self, key: str) -> io.BufferedIOBase:
         """Open an object for reading at any place (seekable, for Parquet). Raises `NotFound`; its reads raise
         `StorageFailed`."""
+
+    @abstractmethod
+    def open_plain(self, key: str) -> tuple[io.BufferedIOBase | io.RawIOBase, Stat]:
+        """Open an object that other people have put there, and say which state of it was opened.
+
+        Where there are links, none is followed below the first part of the key. Raises `NotPlain` for a link, and what
+        is no file; `NotFound`.
+        """
+
+    @abstractmethod
+    def walk(self, prefix: str, enter: Callable[[str], bool]) -> "list[Found]":
+        """Return what other people have put below a prefix, in no order; no link is followed.
+
+        `enter` says by its name whether a folder is looked into. What goes meanwhile is no error, and what cannot be
+        read is a problem of its own: `StorageFailed` is raised only for the prefix itself.
+        """
 
     @abstractmethod
     def put_if_absent(self, key: str, data: bytes) -> bool:
@@ -218,6 +254,12 @@ class StagedFile(io.RawIOBase):
     def sha256(self) -> str:
         """The digest, hex, of what has been written."""
         return self._sha.hexdigest()
+
+    def discard(self) -> None:
+        """Close the file without waiting for the disk: it will be removed."""
+        with suppress(OSError):
+            self._file.close()
+        super().close()
 
     def close(self) -> None:
         """Write what is buffered to the disk. Raises `StorageFailed` if the disk refuses."""

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from digitrec.errors import StorageFailed
-from digitrec.storage.base import Scratch, Stat, Storage
+from digitrec.storage.base import Found, Scratch, Stat, Storage
 
 Verb = Literal[
     "read",
     "open",
+    "open_plain",
+    "walk",
     "put_if_absent",
     "put",
     "upload",
@@ -117,6 +119,12 @@ class FaultyStorage(Storage):
 
     def open(self, key: str) -> io.BufferedIOBase:
         return self._call("open", key, lambda: self.inner.open(key))
+
+    def open_plain(self, key: str) -> tuple[io.BufferedIOBase | io.RawIOBase, Stat]:
+        return self._call("open_plain", key, lambda: self.inner.open_plain(key))
+
+    def walk(self, prefix: str, enter: Callable[[str], bool]) -> "list[Found]":
+        return self._call("walk", prefix, lambda: self.inner.walk(prefix, enter))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         with self._listed_later(key):

@@ -21,10 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digitrec.errors import Misconfigured, storage_errors, told_by_system
+from digitrec.errors import Misconfigured, UsageError, storage_errors, told_by_system
+from digitrec.storage import files
 from digitrec.storage.base import (
     TEMPORARY,
+    Found,
     NotFound,
+    NotPlain,
     Scratch,
     Stat,
     Storage,
@@ -62,6 +65,26 @@ class LocalStorage(Storage):
         path = self._path(key)
         with _failures("read", path), _absence(key, path):
             return io.BufferedReader(_File(path), 1 << 16)
+
+    def open_plain(self, key: str) -> tuple[io.RawIOBase, Stat]:
+        path = self._path(key)
+        try:
+            with _failures("read", path):
+                try:
+                    return files.open_plain(self._beyond_link(path, key))
+                except GONE:
+                    raise NotFound(key) from None
+        except NotPlain as error:
+            raise NotPlain(key, error.problem) from error
+
+    def walk(self, prefix: str, enter: Callable[[str], bool]) -> "list[Found]":
+        folder = self._folder(prefix)
+        found = []
+        with _failures("read", folder):
+            for path, status, problem in files.walk_plain(self._beyond_link(folder, prefix), enter):
+                key = f"{prefix}/{path}" if prefix else path
+                found.append(Found(key, status, problem or _no_key(key)))
+        return found
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         path = self._path(key)
@@ -113,8 +136,7 @@ class LocalStorage(Storage):
                 return None
         if stat.S_ISDIR(found.st_mode):
             return None
-        state = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
-        return Stat(found.st_size, found.st_mtime_ns / 1e9, state)
+        return files.stat_of(found)
 
     def list(self, prefix: str) -> list[str]:
         folder = self._folder(prefix)
@@ -165,6 +187,17 @@ class LocalStorage(Storage):
 
     def _path(self, key: str) -> Path:
         return Path(self.url, check_key(key))
+
+    def _beyond_link(self, path: Path, key: str) -> str:
+        """The path of a key where its first part is no link: that one is the operator's, who may have put the folder
+        on another disk. Raises `OSError` if it leads nowhere."""
+        top = Path(self.url, key.partition("/")[0])
+        try:
+            real = os.path.realpath(top, strict=os.path.lexists(top))
+        except FileNotFoundError:
+            _check_links(top)
+            raise
+        return f"{real}/{path.relative_to(top)}" if path != top else real
 
     def _folder(self, prefix: str) -> Path:
         return Path(self.url, check_prefix(prefix))
@@ -281,6 +314,17 @@ def _check_links(path: Path) -> None:
 
 def _is_dangling(path: Path) -> bool:
     return path.is_symlink() and not path.exists()
+
+
+def _no_key(key: str) -> str:
+    """Why the path of a file is no key, for people; "" if it is one."""
+    if not _is_text(key):
+        return "its name is not UTF-8 text; rename it"
+    try:
+        check_key(key)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def _is_text(name: str) -> bool:

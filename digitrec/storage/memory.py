@@ -5,12 +5,13 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 
 from digitrec.errors import storage_errors
-from digitrec.storage.base import NotFound, Scratch, Stat, Storage, check_key, check_prefix, scratch_folder
+from digitrec.storage.base import Found, NotFound, Scratch, Stat, Storage, check_key, check_prefix, scratch_folder
 
 
 class MemoryStorage(Storage):
@@ -30,6 +31,24 @@ class MemoryStorage(Storage):
 
     def open(self, key: str) -> io.BufferedIOBase:
         return io.BytesIO(self.read(key))
+
+    def open_plain(self, key: str) -> tuple[io.BufferedIOBase, Stat]:
+        with self._lock:
+            if found := self._objects.get(check_key(key)):
+                return io.BytesIO(found[0]), found[1]
+        raise NotFound(key)
+
+    def walk(self, prefix: str, enter: Callable[[str], bool]) -> list[Found]:
+        start = f"{prefix}/" if check_prefix(prefix) else ""
+        with self._lock:
+            below = {key: stat for key, (_, stat) in self._objects.items() if key.startswith(start)}
+        found = {}
+        for key, stat in below.items():
+            *folders, _ = parts = key.removeprefix(start).split("/")
+            closed = next((n for n, name in enumerate(folders, 1) if not enter(name)), 0)
+            shown = start + "/".join(parts[:closed]) + "/" if closed else key
+            found[shown] = Found(shown, None if closed else stat)
+        return list(found.values())
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         with self._lock:
