@@ -37,7 +37,7 @@ def publish_bundled(store: Store) -> Manifest | None:
         return there
     with store.storage.scratch() as scratch:
         for file in manifest.files:
-            staged = scratch.write(file.path.replace("/", "-"), _unpacked(file.path))
+            staged = scratch.write(file.path.replace("/", "-"), read_bundled_file(file.path))
             if staged.sha256 != file.sha256:
                 raise Corrupt(f"{BUNDLE / file.path} of this installation is damaged: install digitrec anew")
             store.storage.upload(staged.path, manifest.key(file))
@@ -60,8 +60,8 @@ def provide_champion(store: Store) -> tuple[Manifest | None, bool]:
     return bundled, True
 
 
-def _unpacked(path: str) -> bytes:
-    """The bytes that a file of the bundle stands for; the manifest's digests are of those."""
+def read_bundled_file(path: str) -> bytes:
+    """Return the bytes that a file of the bundle stands for, unpacked; the manifest's digests are of those."""
     with storage_errors("read", BUNDLE / path):
         packed = BUNDLE / (path + PACKED)
         return gzip.decompress(packed.read_bytes()) if packed.is_file() else (BUNDLE / path).read_bytes()
