@@ -11,7 +11,7 @@ from threading import Event
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from digitrec.catalog.layout import MANIFEST, dataset_folder
+from digitrec.catalog.layout import dataset_folder
 from digitrec.catalog.manifest import File, Manifest, find_manifest
 from digitrec.catalog.publish import Published, find_published, publish
 from digitrec.catalog.sweep import sweep_folder
@@ -124,13 +124,7 @@ def tidy(plan: DatasetPlan, published: Manifest) -> None:
         write_submission(store, published)
     remove_receipts(plan.request)
     remove_note(store, plan.dataset)
-    keep = {MANIFEST, SUBMISSION, *(file.path for file in published.files), *_lists(published)}
-    sweep_folder(store, folder, keep)
-
-
-def _lists(manifest: Manifest) -> list[str]:
-    """The file with a manifest's list of files, if that stands apart."""
-    return [path for path in manifest.to_objects() if path != MANIFEST]
+    sweep_folder(store, folder, keep={SUBMISSION})
 
 
 def _check_dataset(request: Request) -> None:

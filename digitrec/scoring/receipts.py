@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from pydantic import TypeAdapter
 
+from digitrec.catalog.layout import ATTEMPTS
 from digitrec.catalog.manifest import PATH, File, Json, canonical, check_file, digest_of, parse_json
 from digitrec.catalog.store import Store
 from digitrec.catalog.sweep import keep_alive
@@ -40,7 +41,7 @@ class Receipt:
 
 def attempts_folder(request: Request) -> str:
     """Return where receipts lie until publication."""
-    return f"{request.folder}/_attempts"
+    return f"{request.folder}/{ATTEMPTS}"
 
 
 def receipt_name(request: Request, partition: Partition) -> str:

@@ -75,7 +75,7 @@ def _move(store: Store, dataset: Manifest, folder: str) -> str:
     if manifest is None:
         return ""
     target = f"{REPLACED}/{folder}/{manifest.digest[:DIGEST_DIGITS]}"
-    named = [*(file.path for file in manifest.files), *(path for path in manifest.to_objects() if path != MANIFEST)]
+    named = sorted(manifest.paths - {MANIFEST})
     runs = [f"{RUNS}/{name}" for name in storage.list(f"{folder}/{RUNS}") if not name.endswith("/")]
     for path in (*named, SUBMISSION, *runs):
         with suppress(NotFound):  # what is missing is missing there too: `verify` says so
