@@ -15,7 +15,9 @@ from digitrec.progress import Progress, silent
 if TYPE_CHECKING:
     from digitrec.ingest.landing import LandingReport
     from digitrec.ingest.run import IngestReport
+    from digitrec.scoring.plan import PlanReport
     from digitrec.scoring.run import ScoreReport
+    from digitrec.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,18 @@ def gather(
 
     landed = ingest_landing(store, retry_refused=options.retry_refused, threads=threads, progress=progress)
     return Gathered(options, landed)
+
+
+def plan(store: Store, sources: Sequence[str], options: ScoreOptions, settings: "Settings") -> "PlanReport":
+    """Return what `score` would do with what is in the store: nothing is ingested for it, nor looked at in landing/.
+
+    Raises `UsageError` if sources are given, and what `plan_scoring` raises.
+    """
+    from digitrec.scoring.plan import plan_scoring
+
+    if sources:
+        raise UsageError(
+            "--dry-run plans what is in the store, and sources are not: `digitrec ingest` them first, then name the "
+            "--dataset"
+        )
+    return plan_scoring(store, options, settings).report()
