@@ -6,6 +6,8 @@ from digitrec.errors import UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MANIFEST = "manifest.json"
+TRAININGS = "_training"
+LOGS = "logs"
 NAME_DIGITS = 16
 STEM_MAX = 64 - 1 - NAME_DIGITS
 DIGEST_DIGITS = 16
@@ -56,12 +58,12 @@ def pending_key(dataset: str) -> str:
 
 def training_folder(version: str) -> str:
     """Where a training keeps its checkpoints until it is published, so that `--resume VERSION` finds them."""
-    return f"_training/{check_name(version, 'model version')}"
+    return f"{TRAININGS}/{check_name(version, 'model version')}"
 
 
 def logs_folder(version: str) -> str:
     """What a training's loggers write while it runs, a folder for each start. Nothing reads it back."""
-    return f"logs/{check_name(version, 'model version')}"
+    return f"{LOGS}/{check_name(version, 'model version')}"
 
 
 def lease_folder(name: str) -> str:

@@ -49,12 +49,17 @@ def sweep_tree(store: Store, prefix: str, *, grace_s: float) -> list[str]:
     Returns the keys removed.
     """
     with suppress(DigitrecError):
-        keys = list(_walk(store, prefix))
+        keys = _walk(store, prefix)
         found = [store.storage.stat(key) for key in keys]
         if keys and all(stat and time.time() - stat.modified_s > grace_s for stat in found):
-            for key in keys:
-                store.storage.delete(key)
-            return keys
+            return _remove(store, keys)
+    return []
+
+
+def remove_tree(store: Store, prefix: str) -> list[str]:
+    """Remove all objects below a prefix that nobody needs any more. Returns the keys removed; failing is no failure."""
+    with suppress(DigitrecError):
+        return _remove(store, _walk(store, prefix))
     return []
 
 
@@ -68,7 +73,13 @@ def remove_if_old(store: Store, key: str, grace_s: float) -> bool:
     return False
 
 
-def _walk(store: Store, prefix: str) -> "list[str]":
+def _remove(store: Store, keys: list[str]) -> list[str]:
+    for key in keys:
+        store.storage.delete(key)
+    return keys
+
+
+def _walk(store: Store, prefix: str) -> list[str]:
     keys = []
     for name in store.storage.list(prefix):
         if name.endswith("/"):
