@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from digitrec.store.commit import put_if_absent
+
 
 from digitrec.catalog.layout import training_folder
 from digitrec.catalog.store import Store
