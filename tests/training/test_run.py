@@ -2,22 +2,28 @@
 
 import json
 import logging
+import os
+import time
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from digitrec.catalog import leases
 from digitrec.catalog import listing as catalog
 from digitrec.catalog.champion import promote
-from digitrec.catalog.layout import plain_name
-from digitrec.catalog.manifest import check_file
+from digitrec.catalog.layout import model_folder, plain_name
+from digitrec.catalog.manifest import Manifest, check_file
+from digitrec.catalog.publish import publish, upload
 from digitrec.catalog.store import Store
 from digitrec.errors import BadData, Corrupt, NoInput
 from digitrec.network import Architecture, load_network
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
+from digitrec.training.run import lease_name, plan_of, request_key
 from tests.places import full
 from tests.training.conftest import Publish, champion_of, contents, file_of, publish_rows, train
 
@@ -33,7 +39,7 @@ def sample(publish_dataset: Publish, digits: Digits) -> str:
 
 @pytest.mark.usefixtures("sample")
 def test_a_model_version_is_sealed_with_everything_the_contract_names(store: Store) -> None:
-    """Weights, card, digests of training rows, metrics and plots; no checkpoint, which nobody reads; nothing is left."""
+    """Weights, card, digests of training rows, metrics, plots; no checkpoint, which nobody reads; nothing is left."""
     report = train(store, QUICK)
     manifest = catalog.model(store, report.version)
     for file in manifest.files:
@@ -238,3 +244,52 @@ def test_a_replaced_champion_does_not_come_back_by_itself(store: Store) -> None:
     assert "was replaced" in train(store, QUICK).why
     assert champion_of(store) == second.version
     assert first.version != second.version
+
+
+@pytest.mark.usefixtures("sample")
+def test_who_comes_second_reports_what_is_published(store: Store) -> None:
+    """Another machine publishes the same training meanwhile, with other numbers: those are reported, none are lost."""
+    version = plan_of(store, QUICK).version
+
+    def publish_first(step: Step) -> None:
+        if step.done == step.total:
+            with store.storage.scratch() as scratch:
+                card = upload(store, model_folder(version), scratch.write("card", b"{}"), "card.json")
+            theirs = {"accuracy": 0.123, "validation_rows": 4, "training_rows": 5, "epochs": 6}
+            assert publish(store, Manifest("model", version, asked, (card,), facts=theirs)).created
+
+    asked = plan_of(store, QUICK).asked
+    report = train(store, QUICK.model_copy(update={"promote": False}), publish_first)
+    assert (report.version, report.accuracy, report.validation_rows, report.epochs) == (version, 0.123, 4, 6)
+    assert [file.name for file in catalog.model(store, version).files] == ["card.json"]
+
+
+@pytest.mark.usefixtures("sample")
+def test_whoever_watches_finds_the_logs_in_the_store(store: Store) -> None:
+    """For each start apart: epochs as CSV, and as TensorBoard reads them, if that is there."""
+    version = train(store, QUICK).version
+    assert "metrics.csv" in store.storage.list(f"logs/{version}/00000001/train/csv")
+    epochs = store.storage.read(f"logs/{version}/00000001/train/csv/metrics.csv").decode().splitlines()
+    assert "val_loss" in epochs[0]
+    assert len(epochs) > 5
+    tensorboard = store.storage.list(f"logs/{version}/00000001/train/tensorboard")
+    assert any("tfevents" in name for name in tensorboard) == bool(find_spec("tensorboard"))
+    assert all("checkpoint" not in name for name in store.storage.list(f"logs/{version}/00000001/train"))
+
+
+@pytest.mark.usefixtures("sample")
+def test_what_was_given_up_is_swept_after_thirty_days(store: Store) -> None:
+    """Checkpoints and logs of other versions, by the youngest of their files; a live training is spared."""
+    old, young = time.time() - 31 * 86_400, time.time() - 29 * 86_400
+    for name, age in (("given-up", old), ("resumed", old), ("alive", old), ("recent", young)):
+        for key in (f"_training/{name}/request.json", f"_training/{name}/00000001/train/00001.json", f"logs/{name}/a"):
+            store.storage.put(key, b"{}")
+            os.utime(full(store, key), (age, age))
+    store.storage.put("_training/resumed/00000002/train/00001.json", b"{}")
+    with leases.hold(store, lease_name("alive")):
+        report = train(store, QUICK)
+    left = {name for name in ("given-up", "resumed", "alive", "recent") if store.storage.exists(request_key(name))}
+    assert left == {"resumed", "alive", "recent"}
+    logs = [name for name in ("given-up", "resumed", "recent") if store.storage.exists(f"logs/{name}/a")]
+    assert logs == ["recent"]
+    assert store.storage.list(f"logs/{report.version}")
