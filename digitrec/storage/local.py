@@ -150,10 +150,14 @@ class LocalStorage(Storage):
         hidden = {f"{SCRATCH}/"} if not prefix else set()
         return sorted(name for name in names if not is_temporary(name) and name not in hidden and _is_text(name))
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, state: str | None = None) -> bool:
         path = self._path(key)
         with _failures("remove", path), suppress(*GONE, IsADirectoryError):
+            if state is not None:
+                return _delete_unchanged(path, state)
             path.unlink()
+            return True
+        return False
 
     def scratch(self) -> AbstractContextManager[Scratch]:
         folder = Path(self.url, SCRATCH)
@@ -257,6 +261,25 @@ class LocalStorage(Storage):
 
     def _root_mode(self) -> int:
         return Path(self.url).stat().st_mode
+
+
+def _delete_unchanged(path: Path, state: str) -> bool:
+    """Remove a file if it is in this state. No system call does that: so it is taken aside, looked at, and put back
+    if it has changed. Nobody waits for the moment between: what is removed so, no manifest names."""
+    before = path.stat()
+    if files.stat_of(before).state != state:
+        return False
+    aside = path.parent / f".{uuid.uuid4().hex}{TEMPORARY}"
+    path.rename(aside)
+    try:
+        found = aside.stat()  # with another ctime: it was renamed
+        if (found.st_ino, found.st_mtime_ns, found.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size):
+            return True
+        _name_if_absent(aside, path)
+        return False
+    finally:
+        with suppress(FileNotFoundError):
+            aside.unlink()
 
 
 def sync(path: Path) -> None:
