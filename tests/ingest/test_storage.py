@@ -15,7 +15,6 @@ from digitrec.catalog.manifest import read_manifest
 from digitrec.catalog.pending import noted
 from digitrec.catalog.store import Store
 from digitrec.errors import StorageFailed, TryAgain
-from digitrec.ingest import landing as landing_module
 from digitrec.ingest import origins, run
 from digitrec.ingest.csv import SourceFile
 from digitrec.ingest.landing import ingest_landing
@@ -23,12 +22,13 @@ from digitrec.ingest.landing_records import book, read_record
 from digitrec.ingest.origins import landed_object, local_file
 from digitrec.ingest.run import IngestReport, ingest, ingest_origins
 from digitrec.options import IngestOptions
+from digitrec.progress import Step
 from digitrec.storage import Storage, register
 from digitrec.storage.faulty import FaultyStorage, When
 from digitrec.storage.memory import MemoryStorage
 
 from .files import KAGGLE, UNLABELLED, csv_of, digits, write
-from .landed import refused, waiting
+from .landed import land, refused, waiting
 from .outcomes import PLAIN
 
 LARGE = csv_of(rows=700)
@@ -161,7 +161,7 @@ def test_what_was_ever_published_costs_nothing(options: IngestOptions, data: byt
     for others in (0, 50):
         store, storage = faulty()
         for number in range(others):
-            storage.put(f"datasets/a-{number:016x}/manifest.json", b"{}")
+            storage.inner.put(f"datasets/a-{number:016x}/manifest.json", b"{}")
         report = ingest(store, [write(tmp_path / "a.csv", data)], options)
         called.append(sorted(storage.calls))
         assert {key for verb, key in storage.calls if verb == "list"} == {report.folder}
@@ -283,26 +283,15 @@ def test_a_lost_reply_to_a_landing_record_changes_nothing() -> None:
     assert all("format" in json.loads(inner.read(f"landed/{name}")) for name in records)
 
 
-def test_what_becomes_a_link_to_nowhere_meanwhile_stops_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_becomes_a_link_to_nowhere_meanwhile_stops_nobody(store: Store) -> None:
     """It waits like any file that has changed, although in the store itself such a link is an error."""
-    folder = Path(store.url, "landing")
-    folder.mkdir(parents=True)
-    for name, first in (("a.csv", 0), ("b.csv", 5)):
-        (folder / name).write_bytes(csv_of(first=first))
-    ingest_landing(store)
-    real = landing_module.list_landing
+    land(store, "a.csv", csv_of())
+    path = land(store, "large.csv", LARGE)
 
-    def listed(store: Store) -> object:
-        found = real(store)
-        (folder / "a.csv").unlink()
-        (folder / "a.csv").symlink_to("nowhere")
-        return found
+    def swap(step: Step) -> None:
+        if step.stage == "landing" and not path.is_symlink():
+            path.unlink()
+            path.symlink_to("nowhere")
 
-    monkeypatch.setattr(landing_module, "list_landing", listed)
-    monkeypatch.setattr(
-        landing_module.Cache,
-        "digest",
-        lambda cache, file: hashlib.sha256(csv_of()).hexdigest() if file.path == "a.csv" else None,
-    )
-    report = ingest_landing(store)
-    assert (list(waiting(report)), len(report.ingested)) == (["a.csv"], 1)
+    report = ingest_landing(store, progress=swap)
+    assert (list(waiting(report)), len(report.ingested)) == (["large.csv"], 1)
