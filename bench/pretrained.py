@@ -1,12 +1,15 @@
-"""Make the model that comes along: digitrec/pretrained/, from a sealed model version.
+"""Make the bundled model: digitrec/pretrained/, from a published model version.
 
     python bench/pretrained.py STORE VERSION
 
-Leaves checkpoints out, names the version pretrained-<16 hex of its request>, and writes a manifest of what is left. How
-the version that is there now was made stands on its card.
+Leaves out what nobody reads there (metrics.csv), names the version pretrained-<16 hex of its request>, and writes a
+manifest of what is left, with the files that it names beside it, large ones packed. The same version gives the same
+bytes. STORE may also be one where the bundled model was published, and VERSION that one: after a change of the layout
+it is written anew from the same weights. How it was trained stands on its card.
 """
 
 import gzip
+import hashlib
 import json
 import shutil
 import sys
@@ -17,51 +20,54 @@ from machine import say
 
 from digitrec.catalog import listing as catalog
 from digitrec.catalog.bundled import BUNDLE, PACKED
-from digitrec.catalog.layout import MANIFEST, model_folder, name_from
-from digitrec.catalog.manifest import Manifest, canonical, describe, read_checked
+from digitrec.catalog.layout import digest_name, name_from
+from digitrec.catalog.manifest import File, Manifest, canonical, read_file
 from digitrec.catalog.store import Store
+from digitrec.contract import FORMAT
 from digitrec.training.card import markdown
 from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE
 
-LEFT_OUT = ("checkpoints/", "metrics.csv")
+LEFT_OUT = {"metrics.csv"}
 BYTES_MAX = 10_000_000
 PACKED_FROM = 1_000_000
 
 
 def bundle(store: Store, version: str, target: Path) -> Manifest:
-    """Write the bundle of a sealed version, every byte of which is checked."""
-    sealed = catalog.model(store, version)
-    name = name_from("pretrained", sealed.request)
-    source, folder = model_folder(version), model_folder(name)
+    """Write the bundle of a published version, every byte of which is checked."""
+    published = catalog.model(store, version)
+    name = name_from("pretrained", published.request)
+    cards = renamed_cards(json.loads(read_file(store, published, CARD)), name)
+    contents = {
+        file: cards.get(file.name) or read_file(store, published, file.name)
+        for file in published.files
+        if file.name not in LEFT_OUT
+    }
     shutil.rmtree(target, ignore_errors=True)
-    made = Store.at(target.parent)  # so that a path below the target can be described
-    files = []
-    for file in sealed.files:
-        inside = file.path.removeprefix(f"{source}/")
-        if not inside.startswith(LEFT_OUT):
-            path = target / inside
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(renamed(inside, read_checked(store, file), name, read_checked(store, sealed.file(CARD))))
-            files.append(replace(describe(made, f"{target.name}/{inside}"), path=f"{folder}/{inside}"))
-            if path.stat().st_size > PACKED_FROM:
-                pack(path)
-    manifest = Manifest("model", name, sealed.asked, tuple(files), facts=sealed.facts)
-    (target / MANIFEST).write_bytes(manifest.to_bytes())
+    files = tuple(write(target, file, data) for file, data in contents.items())
+    manifest = Manifest("model", name, published.asked, files, facts=published.facts)
+    for path, data in manifest.to_objects().items():
+        (target / path).write_bytes(data)
     return manifest
 
 
-def pack(path: Path) -> None:
-    """The same bytes each time: no name and no time in the header."""
-    path.with_name(path.name + PACKED).write_bytes(gzip.compress(path.read_bytes(), compresslevel=9, mtime=0))
-    path.unlink()
+def renamed_cards(card: dict[str, object], name: str) -> dict[str, bytes]:
+    """The cards with the new name, and the one under which the version was trained."""
+    card = {"trained_as": card["version"]} | card | {"format": FORMAT, "version": name}
+    return {CARD: (canonical(card, indent=1) + "\n").encode(), CARD_FOR_PEOPLE: markdown(card).encode()}
 
 
-def renamed(inside: str, data: bytes, name: str, card: bytes) -> bytes:
-    """A file's bytes; the cards carry the new name, and the version they were sealed as."""
-    body = json.loads(card)
-    body |= {"version": name, "sealed_as": body["version"]}
-    cards = {CARD: canonical(body, indent=1) + "\n", CARD_FOR_PEOPLE: markdown(body)}
-    return cards[inside].encode() if inside in cards else data
+def write(target: Path, file: File, data: bytes) -> File:
+    """Write a file under its digest's name, packed if it is large; return what the manifest says of it."""
+    folder, slash, _ = file.path.rpartition("/")
+    stem, dot, suffix = file.name.rpartition(".")
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = target / f"{folder}{slash}{digest_name(stem, sha256, dot + suffix)}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if len(data) > PACKED_FROM:  # no name and no time in the header: the same bytes each time
+        path.with_name(path.name + PACKED).write_bytes(gzip.compress(data, compresslevel=9, mtime=0))
+    else:
+        path.write_bytes(data)
+    return replace(file, path=path.relative_to(target).as_posix(), bytes=len(data), sha256=sha256)
 
 
 def main(location: str, version: str) -> None:
@@ -69,7 +75,7 @@ def main(location: str, version: str) -> None:
     size = sum(path.stat().st_size for path in BUNDLE.rglob("*") if path.is_file())
     say(f"{manifest.name}: {size / 1e6:.2f} MB in {BUNDLE.name}/")
     if size > BYTES_MAX:
-        raise SystemExit(f"too large: {size:,} bytes, at most {BYTES_MAX:,} may come along")
+        raise SystemExit(f"too large: {size:,} bytes, at most {BYTES_MAX:,} may be bundled")
 
 
 if __name__ == "__main__":

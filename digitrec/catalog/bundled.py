@@ -4,14 +4,15 @@ So scoring works on a fresh machine before anything was trained. `bench/pretrain
 """
 
 import gzip
+import zlib
 from pathlib import Path
 
 from digitrec.catalog.champion import promote, read_champion
-from digitrec.catalog.layout import MANIFEST, model_folder
-from digitrec.catalog.manifest import Manifest, find_manifest, parse_manifest
-from digitrec.catalog.publish import publish
+from digitrec.catalog.layout import MANIFEST
+from digitrec.catalog.manifest import Manifest, parse_manifest
+from digitrec.catalog.publish import find_published, publish
 from digitrec.catalog.store import Store
-from digitrec.errors import Corrupt, TryAgain, storage_errors
+from digitrec.errors import Corrupt, Misconfigured, TryAgain, storage_errors
 
 BUNDLE = Path(__file__).parents[1] / "pretrained"
 """A whole model version as it lies in a store. What is large is packed, `NAME.gz`: a package is copied more often than
@@ -20,26 +21,35 @@ PACKED = ".gz"
 
 
 def read_bundled() -> Manifest | None:
-    """Return the manifest of the bundled version, or None if this package has none."""
-    store = Store.at(BUNDLE)
-    with storage_errors("read", BUNDLE):
-        if not (BUNDLE / MANIFEST).is_file():
+    """Return the manifest of the bundled version, or None if this package has none.
+
+    Raises `Corrupt` if this installation is damaged.
+    """
+    path = BUNDLE / MANIFEST
+    with storage_errors("read", path):
+        if not BUNDLE.is_dir():
             return None
-        return parse_manifest((BUNDLE / MANIFEST).read_bytes(), store, "")
+        try:
+            return parse_manifest(path.read_bytes(), Store.at(BUNDLE), "")
+        except (FileNotFoundError, Corrupt, Misconfigured) as error:
+            raise _damaged(path) from error
 
 
 def publish_bundled(store: Store) -> Manifest | None:
-    """Publish the bundled version in a store, unless it is there; return it, or None if this package has none."""
+    """Publish the bundled version in a store, unless it is there; return it, or None if this package has none.
+
+    Every byte is checked first. Raises `Corrupt` if this installation is damaged, `StorageFailed`.
+    """
     manifest = read_bundled()
     if manifest is None:
         return None
-    if there := find_manifest(store, model_folder(manifest.name)):
+    if there := find_published(store, manifest):
         return there
     with store.storage.scratch() as scratch:
         for file in manifest.files:
-            staged = scratch.write(file.path.replace("/", "-"), _unpacked(file.path))
+            staged = scratch.write(file.path.replace("/", "-"), _unpack(file.path))
             if staged.sha256 != file.sha256:
-                raise Corrupt(f"{BUNDLE / file.path} of this installation is damaged: install digitrec anew")
+                raise _damaged(BUNDLE / file.path)
             store.storage.upload(staged.path, manifest.key(file))
     return publish(store, manifest).manifest
 
@@ -60,8 +70,16 @@ def provide_champion(store: Store) -> tuple[Manifest | None, bool]:
     return bundled, True
 
 
-def _unpacked(path: str) -> bytes:
-    """The bytes that a file of the bundle stands for; the manifest's digests are of those."""
-    with storage_errors("read", BUNDLE / path):
-        packed = BUNDLE / (path + PACKED)
-        return gzip.decompress(packed.read_bytes()) if packed.is_file() else (BUNDLE / path).read_bytes()
+def _unpack(path: str) -> bytes:
+    """Return the bytes that a file of the bundle stands for; the manifest's digests are of those."""
+    plain = BUNDLE / path
+    packed = plain.with_name(plain.name + PACKED)
+    with storage_errors("read", plain):
+        try:
+            return gzip.decompress(packed.read_bytes()) if packed.is_file() else plain.read_bytes()
+        except (FileNotFoundError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise _damaged(plain) from error
+
+
+def _damaged(path: Path) -> Corrupt:
+    return Corrupt(f"{path} of this installation is damaged or missing: install digitrec anew")

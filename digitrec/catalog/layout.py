@@ -6,6 +6,9 @@ from digitrec.errors import UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MANIFEST = "manifest.json"
+ATTEMPTS = "_attempts"
+"""Inside a folder of predictions: what a run has finished and not published yet."""
+LANDED, PENDING, LEASES, TRAINING, LOGS = "landed", "pending", "_leases", "_training", "logs"
 NAME_DIGITS = 16
 STEM_MAX = 64 - 1 - NAME_DIGITS
 DIGEST_DIGITS = 16
@@ -46,12 +49,12 @@ def champion_folder() -> str:
 
 
 def landed_path(digest: str) -> str:
-    return f"landed/{digest}.json"
+    return f"{LANDED}/{digest}.json"
 
 
 def pending_key(dataset: str) -> str:
     """The note that a dataset may still have to be scored."""
-    return f"pending/{check_name(dataset)}"
+    return f"{PENDING}/{check_name(dataset)}"
 
 
 def source_note(stem: str, size: int) -> str:
@@ -62,17 +65,17 @@ def source_note(stem: str, size: int) -> str:
 
 def training_folder(version: str) -> str:
     """Where a training keeps its checkpoints until it is published, so that `--resume VERSION` finds them."""
-    return f"_training/{check_name(version, 'model version')}"
+    return f"{TRAINING}/{check_name(version, 'model version')}"
 
 
 def logs_folder(version: str) -> str:
     """What a training's loggers write while it runs, a folder for each start. Nothing reads it back."""
-    return f"logs/{check_name(version, 'model version')}"
+    return f"{LOGS}/{check_name(version, 'model version')}"
 
 
 def lease_folder(name: str) -> str:
     """The generations of a lease."""
-    return f"_leases/{name}"
+    return f"{LEASES}/{name}"
 
 
 def manifest_path(folder: str) -> str:

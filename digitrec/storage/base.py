@@ -144,8 +144,11 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def delete(self, key: str) -> None:
-        """Remove an object; nothing happens if there is none. After a power loss it may be there again."""
+    def delete(self, key: str, *, state: str | None = None) -> bool:
+        """Remove an object; return whether this call has removed one. After a power loss it may be there again.
+
+        With `state` (of `Stat`) only if it is still in that state: an object that was touched or replaced since stays.
+        """
 
     @abstractmethod
     def scratch(self) -> AbstractContextManager["Scratch"]:
@@ -167,6 +170,12 @@ class Storage(ABC):
     def address(self, key: str) -> str:
         """Return what names an object, or a folder of them, to a person."""
         return f"{self.url}/{key}" if key else self.url
+
+    def key_of(self, address: str) -> str | None:
+        """Return the key that an address names ("" for the root), or None if it lies elsewhere."""
+        if address.rstrip("/") == self.url:
+            return ""
+        return address.removeprefix(f"{self.url}/").rstrip("/") if address.startswith(f"{self.url}/") else None
 
     def exists(self, key: str) -> bool:
         """Return whether there is an object under this key."""

@@ -157,9 +157,9 @@ class FaultyStorage(Storage):
     def list(self, prefix: str) -> Names:
         return self._call("list", prefix, lambda: self._list(prefix))
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, state: str | None = None) -> bool:
         with self._listed_later(key):
-            self._call("delete", key, lambda: self.inner.delete(key))
+            return self._call("delete", key, lambda: self.inner.delete(key, state=state))
 
     def scratch(self) -> AbstractContextManager[Scratch]:
         return self._call("scratch", "", self.inner.scratch)

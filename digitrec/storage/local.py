@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from digitrec.errors import Misconfigured, UsageError, storage_errors, told_by_system
 from digitrec.storage import files
@@ -150,10 +150,14 @@ class LocalStorage(Storage):
         hidden = {f"{SCRATCH}/"} if not prefix else set()
         return sorted(name for name in names if not is_temporary(name) and name not in hidden and _is_text(name))
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, state: str | None = None) -> bool:
         path = self._path(key)
         with _failures("remove", path), suppress(*GONE, IsADirectoryError):
+            if state is not None:
+                return _delete_unchanged(path, state)
             path.unlink()
+            return True
+        return False
 
     def scratch(self) -> AbstractContextManager[Scratch]:
         folder = Path(self.url, SCRATCH)
@@ -170,6 +174,14 @@ class LocalStorage(Storage):
 
     def local_path(self, key: str) -> Path:
         return self._path(key)
+
+    def key_of(self, address: str) -> str | None:
+        """Return the key of a path, which may be relative to the working directory, or lead through links."""
+        path, root = Path(address).resolve(), Path(self.url).resolve()
+        if not path.is_relative_to(root):
+            return None
+        key = path.relative_to(root).as_posix()
+        return "" if key == "." else key
 
     def free_bytes(self) -> int:
         """Return what the file system of the root has free; of the nearest folder above, if there is no root yet."""
@@ -194,14 +206,14 @@ class LocalStorage(Storage):
     def _folder(self, prefix: str) -> Path:
         return Path(self.url, check_prefix(prefix))
 
-    def _put(self, reading: BinaryIO | io.BufferedIOBase, path: Path) -> None:
+    def _put(self, reading: io.BufferedIOBase, path: Path) -> None:
         """Create or replace a file with what is read, whole and durably."""
         with _failures("write", path), self._written_beside(path, reading) as temporary:
             _replace(temporary, path)
             sync(path.parent)
 
     @contextmanager
-    def _written_beside(self, path: Path, reading: BinaryIO | io.BufferedIOBase) -> Iterator[Path]:
+    def _written_beside(self, path: Path, reading: io.BufferedIOBase) -> Iterator[Path]:
         """Write what is read under a name nobody else knows, synced, in the folder of `path`; yield its path, and
         remove it if it is still there."""
         self._make_folder(path.parent)
@@ -249,6 +261,25 @@ class LocalStorage(Storage):
 
     def _root_mode(self) -> int:
         return Path(self.url).stat().st_mode
+
+
+def _delete_unchanged(path: Path, state: str) -> bool:
+    """Remove a file if it is in this state. No system call does that: so it is taken aside, looked at, and put back
+    if it has changed. Nobody waits for the moment between: what is removed so, no manifest names."""
+    before = path.stat()
+    if files.stat_of(before).state != state:
+        return False
+    aside = path.parent / f".{uuid.uuid4().hex}{TEMPORARY}"
+    path.rename(aside)
+    try:
+        found = aside.stat()  # with another ctime: it was renamed
+        if (found.st_ino, found.st_mtime_ns, found.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size):
+            return True
+        _name_if_absent(aside, path)
+        return False
+    finally:
+        with suppress(FileNotFoundError):
+            aside.unlink()
 
 
 def sync(path: Path) -> None:

@@ -343,6 +343,25 @@ class StorageContract:
         self._assert_absent(storage, "a/b")
         assert storage.list("a") == ["bc", "c/"]
 
+    def test_delete_spares_what_has_changed(self, storage: Storage) -> None:
+        """With a state, an object that was touched or replaced since then stays; whether one was removed is said."""
+        storage.put("a", b"data")
+        before = storage.stat("a")
+        storage.touch("a")
+        touched = storage.stat("a")
+        assert before
+        assert touched
+        assert not storage.delete("a", state=before.state)
+        assert storage.read("a") == b"data"
+        storage.put("a", b"atad")
+        assert not storage.delete("a", state=touched.state)
+        found = storage.stat("a")
+        assert found
+        assert storage.delete("a", state=found.state)
+        assert not storage.delete("a")
+        self._assert_absent(storage, "a")
+        assert storage.list("") == []
+
     # What is known of an object
 
     def test_touch_makes_the_time_now(self, storage: Storage) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from digitrec.catalog import listing as catalog
-from digitrec.catalog.manifest import Manifest, read_checked
+from digitrec.catalog.manifest import Manifest, read_file
 from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt
 from digitrec.network import Architecture, Perceptron, load_network
@@ -36,7 +36,7 @@ class Sealed:
 def open_sealed(store: Store, version: str) -> Sealed:
     """Raises `NoInput` if there is no such version, `Corrupt` if its bytes are not the manifest's."""
     manifest = catalog.model(store, version)
-    found = {name: read_checked(store, manifest.file(name)) for name in (CARD, WEIGHTS, ROWS)}
+    found = {name: read_file(store, manifest, name) for name in (CARD, WEIGHTS, ROWS)}
     try:
         card = json.loads(found[CARD])
         architecture, temperature = Architecture.from_json(card["architecture"]), float(card["temperature"])

@@ -1,19 +1,17 @@
 """A folder as storage, seen from the system calls it makes (strace(1)): their order, and a fault at each of them."""
 
-import multiprocessing
 import re
 import shutil
 import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 
 from digitrec.storage.local import SCRATCH, LocalStorage
-from tests.storage.operations import KEY, NEW, OLD, OPERATIONS, run_when_told
+from tests.storage.operations import KEY, NEW, OLD, OPERATIONS, PROCESSES, run_when_told
 
 CALLS = "write,pwrite64,fsync,fdatasync,link,linkat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,chmod"
 KILLED, STORAGE_FAILED = -9, 74
@@ -26,18 +24,10 @@ FAULTS = {
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
 
-@pytest.fixture(scope="module")
-def forking() -> ForkServerContext:
-    """Processes forked from one in which digitrec is imported, so that a case takes milliseconds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.storage.operations"])
-    return context
-
-
-def trace(forking: ForkServerContext, operation: str, storage: LocalStorage, log: Path, *inject: str) -> int | None:
+def trace(operation: str, storage: LocalStorage, log: Path, *inject: str) -> int | None:
     """Run an operation in a process under strace; return its exit code."""
-    start, waits = forking.Pipe()
-    process = forking.Process(target=run_when_told, args=(operation, storage.url, waits))
+    start, waits = PROCESSES.Pipe()
+    process = PROCESSES.Process(target=run_when_told, args=(operation, storage.url, waits))
     process.start()
     command = ["strace", "-f", "-y", "-s", "300", "-p", str(process.pid), "-e", f"trace={CALLS}", "-o", str(log)]
     with subprocess.Popen([*command, *inject], stderr=subprocess.DEVNULL) as tracer:
@@ -106,9 +96,7 @@ def assert_durable(calls: list[Call], storage: LocalStorage) -> None:
 
 @pytest.mark.parametrize("folders", ["new", "made by another process", "new, and those above the root"])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_everything_is_synced_before_it_is_relied_on(
-    operation: str, folders: str, forking: ForkServerContext, tmp_path: Path
-) -> None:
+def test_everything_is_synced_before_it_is_relied_on(operation: str, folders: str, tmp_path: Path) -> None:
     """After a power loss a name stands for bytes that reached the disk, and what was said to be there is there.
 
     The process that made a folder may have died before it synced the folder's name: the next one does.
@@ -118,7 +106,7 @@ def test_everything_is_synced_before_it_is_relied_on(
         storage.put("source", NEW)
     if folders == "made by another process":
         Path(storage.url, KEY).parent.mkdir(parents=True)
-    assert trace(forking, operation, storage, tmp_path / "log") == 0
+    assert trace(operation, storage, tmp_path / "log") == 0
     assert storage.read(KEY) == NEW
     assert_durable(calls_in(tmp_path / "log", tmp_path), storage)
 
@@ -126,10 +114,10 @@ def test_everything_is_synced_before_it_is_relied_on(
 # Faults
 
 
-def calls_of(forking: ForkServerContext, operation: str, folder: Path, old: bytes | None) -> list[tuple[str, int]]:
+def calls_of(operation: str, folder: Path, old: bytes | None) -> list[tuple[str, int]]:
     """Each changing call of an undisturbed operation: its name, and which of that name it is (from 1)."""
     log = folder / "calls"
-    assert trace(forking, operation, prepared(folder / "undisturbed", old), log) == 0
+    assert trace(operation, prepared(folder / "undisturbed", old), log) == 0
     counts: Counter[str] = Counter()
     calls = []
     for name in re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.MULTILINE):
@@ -155,17 +143,15 @@ def content(storage: LocalStorage) -> bytes | None:
 @pytest.mark.parametrize(
     ("operation", "old"), [("put_if_absent", None), ("put", OLD), ("upload", None), ("upload", OLD), ("copy", OLD)]
 )
-def test_any_call_may_fail(
-    operation: str, old: bytes | None, fault: str, forking: ForkServerContext, tmp_path: Path
-) -> None:
+def test_any_call_may_fail(operation: str, old: bytes | None, fault: str, tmp_path: Path) -> None:
     """The old object or the new one, never a torn one; said with exit 74 unless the new one is there; a rerun
     converges; what a killed process leaves is in no listing, and is swept."""
     how, codes = FAULTS[fault]
-    calls = calls_of(forking, operation, tmp_path, old)
+    calls = calls_of(operation, tmp_path, old)
     assert {"write", "fsync"} <= {name for name, _ in calls}
     for name, number in calls:
         storage = prepared(tmp_path / f"{name}-{number}", old)
-        code = trace(forking, operation, storage, tmp_path / "log", "-e", f"inject={name}:{how}:when={number}")
+        code = trace(operation, storage, tmp_path / "log", "-e", f"inject={name}:{how}:when={number}")
         assert code in codes, (name, number)
         assert content(storage) in ({old, NEW} if code else {NEW}), (name, number)
         assert storage.list("new/folder") == ([] if content(storage) is None else ["object"]), (name, number)
