@@ -121,10 +121,16 @@ def test_a_lost_reply_to_the_manifest_is_no_lost_race(names: tuple[str, ...], tm
     assert ingest(store, [path], NAMED).already
 
 
-def test_a_manifest_whose_put_failed_after_it_was_done_is_found(tmp_path: Path) -> None:
-    """The run ends with exit 74; the next one has nothing to do, and the dataset is still to be scored."""
+def test_a_run_that_ends_right_after_its_manifest_has_done_everything(tmp_path: Path) -> None:
+    """The next one has nothing to do, and the dataset is noted as still to be scored."""
     inner = MemoryStorage()
-    store, _ = faulty(inner, fail_after=manifest_put)
+    put: list[str] = []
+
+    def fail(verb: str, key: str) -> bool:
+        put.extend([key] * manifest_put(verb, key))
+        return bool(put)
+
+    store, _ = faulty(inner, fail_after=fail)
     path = write(tmp_path / "a.csv", csv_of(UNLABELLED))
     with pytest.raises(StorageFailed):
         ingest(store, [path], PLAIN)
