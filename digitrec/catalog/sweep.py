@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
-from digitrec.catalog.layout import ATTEMPTS, LANDED, LEASES, LOGS, PENDING, TRAINING, champion_folder
+from digitrec.catalog.layout import ATTEMPTS, LANDED, LEASES, LOGS, PENDING, TRAININGS, champion_folder
 from digitrec.catalog.listing import TOP, folder_names, folders
 from digitrec.catalog.manifest import find_manifest
 from digitrec.catalog.store import Store
@@ -66,7 +66,7 @@ def sweep_store(store: Store, keep: Collection[str] = ()) -> list[str]:
         for folder in folders(store, kind):
             removed += _sweep_published_or_given_up(store, folder, keep)
     leases = [f"{LEASES}/{name}" for name in folder_names(store, LEASES)]
-    for top in (TRAINING, LOGS, *leases):
+    for top in (TRAININGS, LOGS, *leases):
         for name in folder_names(store, top):
             removed += sweep_tree(store, f"{top}/{name}", grace_s=GIVEN_UP_S)
     for prefix in (LANDED, PENDING, champion_folder()):
@@ -97,6 +97,13 @@ def sweep_tree(store: Store, prefix: str, *, grace_s: float) -> list[str]:
     return []
 
 
+def remove_tree(store: Store, prefix: str) -> list[str]:
+    """Remove all objects below a prefix that nobody needs any more. Returns the keys removed; failing is no failure."""
+    with suppress(DigitrecError):
+        return _remove(store, _walk(store, prefix))
+    return []
+
+
 def remove_if_old(store: Store, key: str, grace_s: float) -> bool:
     """Remove an object that is older than `grace_s`; whether this call has removed it."""
     with suppress(DigitrecError):
@@ -104,6 +111,12 @@ def remove_if_old(store: Store, key: str, grace_s: float) -> bool:
         if found and time.time() - found.modified_s > grace_s:
             return store.storage.delete(key, state=found.state)  # unless it was touched just now
     return False
+
+
+def _remove(store: Store, keys: list[str]) -> list[str]:
+    for key in reversed(keys):
+        store.storage.delete(key)
+    return keys
 
 
 def _walk(store: Store, prefix: str) -> list[str]:

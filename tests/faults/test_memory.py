@@ -9,8 +9,8 @@ import pytest
 from digitrec.catalog.store import Store
 from digitrec.errors import ComputationFailed
 from digitrec.scoring import cluster
+from digitrec.scoring.compute import Outcome
 from digitrec.scoring.cost import cost_of
-from digitrec.scoring.partition import Outcome
 from digitrec.scoring.plan import Partition
 from digitrec.scoring.receipts import Cost, Work
 from tests.faults.computing import PARTITIONS, POISON, ROWS, quick, take
@@ -20,18 +20,18 @@ from tests.places import full
 MIB = 2**20
 
 
-def hungry(work: Work, partition: Partition) -> Outcome:
+def hungry(task: Task) -> Outcome:
     """Each partition in `doom` takes more than a worker may, once; for longer than Dask looks away."""
-    if take(Path(work.full(store, f"doom/{partition.index}"))):
+    if take(Path(work.full(store, f"doom/{task.partition.index}"))):
         waste()
-    return quick(work, partition)
+    return quick(task)
 
 
-def insatiable(work: Work, partition: Partition) -> Outcome:
+def insatiable(task: Task) -> Outcome:
     """Partition 3 takes more than a worker may, always."""
-    if partition.index == POISON:
+    if task.partition.index == POISON:
         waste()
-    return quick(work, partition)
+    return quick(task)
 
 
 def waste() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from digitrec.scoring.job import prepare
 
 from digitrec.catalog import listing as catalog
 from digitrec.catalog.store import Store
@@ -17,11 +18,10 @@ from digitrec.contract import PIXELS
 from digitrec.errors import StorageFailed
 from digitrec.options import ScoreOptions
 from digitrec.scoring import run as room
-from digitrec.scoring.job import prepare
-from digitrec.scoring.partition import Outcome, score_partition
-from digitrec.scoring.plan import Partition
-from digitrec.scoring.receipts import Work
-from digitrec.scoring.run import Means, score, score_all
+from digitrec.scoring.compute import Outcome, score_partition
+from digitrec.scoring.executors import Execution
+from digitrec.scoring.request import Task
+from digitrec.scoring.run import score, score_all
 from digitrec.scoring.space import still_needed
 from digitrec.verify import verify
 from tests.faults.computing import NIGHT
@@ -88,21 +88,21 @@ def test_room_for_the_rest_is_enough(small_disk: Store, monkeypatch: pytest.Monk
     """After ENOSPC at nine tenths the same run goes on once the disk has room for what is left, not for all of it."""
     shape = Shape(((1000,) * 20,))
     dataset = make_dataset(small_disk, "many", np.zeros((shape.rows, PIXELS), np.uint8), shape)
-    many, means = ScoreOptions(dataset="many"), Means(processes=False, partition_rows=1000)
+    many, execution = ScoreOptions(dataset="many"), Execution(processes=False, partition_rows=1000)
     job = prepare(small_disk, dataset, catalog.model(small_disk, "quick-00000001"), many, "fp32")
 
-    def too_much(work: Work, partition: Partition) -> Outcome:
-        if partition.index == 18:
+    def too_much(task: Task) -> Outcome:
+        if task.partition.index == 18:
             fill_up(small_disk, leave_bytes=0)
-        return score_partition(work, partition)
+        return score_partition(task)
 
     with pytest.raises(StorageFailed, match="No space left on device"):
-        score_all(small_disk, many, settings_for(small_disk, 1), replace(means, compute=too_much)).raise_if_failed()
+        score_all(small_disk, many, settings_for(small_disk, 1), replace(execution, compute=too_much)).raise_if_failed()
     left = still_needed(job, 1000)[0]
     assert left <= 4000
     Path(small_disk.url, "ballast").unlink()
     fill_up(small_disk, leave_bytes=still_needed(job, 1000)[1] + 4096)
-    (scored,) = score_all(small_disk, many, settings_for(small_disk, 1), means).datasets
+    (scored,) = score_all(small_disk, many, settings_for(small_disk, 1), execution).datasets
     assert scored.rows == shape.rows
     verify(small_disk)
 

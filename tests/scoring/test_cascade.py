@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from digitrec.scoring.job import prepare
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -15,12 +16,12 @@ from digitrec.catalog.store import Store
 from digitrec.contract import LARGE, SMALL, predictions_schema
 from digitrec.errors import Misconfigured
 from digitrec.options import ScoreOptions
+from digitrec.scoring.compute import score_partition
 from digitrec.scoring.engine import load_engine
-from digitrec.scoring.job import prepare
-from digitrec.scoring.partition import score_partition
+from digitrec.scoring.executors import Execution
 from digitrec.scoring.plan import partitions
 from digitrec.scoring.predict import BATCH, Engine, Network, Predictions, Small, classify, predict
-from digitrec.scoring.run import Means, score, score_all
+from digitrec.scoring.run import score, score_all
 from digitrec.settings import Settings
 from digitrec.verify import verify
 from tests.scoring.making import Shape, make_dataset, make_images, make_model
@@ -119,7 +120,7 @@ def test_a_cascade_goes_on_where_it_was_stopped(cascading: Store, settings: Sett
     model, dataset = catalog.model(cascading, "quick-00000001"), catalog.dataset(cascading, "night")
     job = prepare(cascading, dataset, model, NIGHT, "int8")
     score_partition(job.work, next(partitions(job.dataset, 200)))
-    first = score_all(cascading, NIGHT, settings, Means(partition_rows=200)).datasets[0]
+    first = score_all(cascading, NIGHT, settings, Execution(partition_rows=200)).datasets[0]
     again = score(cascading, NIGHT, settings).datasets[0]
     (run,) = (json.loads(path.read_text()) for path in Path(first.folder, "runs").glob("*.json"))
     assert run["resumed_partitions"] == 1

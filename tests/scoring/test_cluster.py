@@ -195,14 +195,15 @@ def test_a_run_on_processes_is_quiet(ready: Store) -> None:
     may hold anything, all of Prefect or no guard of its main part."""
     script = (
         "from digitrec.options import ScoreOptions\n"
-        "from digitrec.scoring.run import Means, score_all\n"
+        "from digitrec.scoring.executors import Execution
+from digitrec.scoring.run import score_all\n"
         "from digitrec.settings import load_settings\n"
         "from digitrec.catalog.store import Store
 from digitrec.catalog.layout import \n"
         "print('once')\n"
         f"store = Store.at({ready.url!r})\n"
         "options, settings = ScoreOptions(dataset='night'), load_settings(store=store.url, threads=2)\n"
-        "print(score_all(store, options, settings, Means(processes=True)).datasets[0].rows)\n"
+        "print(score_all(store, options, settings, Execution(processes=True)).datasets[0].rows)\n"
     )
     path = Path(ready.url, "run.py")
     path.write_text(script)

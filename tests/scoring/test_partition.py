@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from digitrec.scoring.job import Job, prepare
 
 from digitrec.catalog import listing as catalog
 from digitrec.catalog.manifest import RowGroup
@@ -14,9 +15,8 @@ from digitrec.catalog.store import Store
 from digitrec.contract import predictions_schema
 from digitrec.errors import Corrupt, StorageFailed
 from digitrec.options import ScoreOptions
-from digitrec.scoring import partition as room
-from digitrec.scoring.job import Job, prepare
-from digitrec.scoring.partition import Done, score_partition
+from digitrec.scoring import compute as room
+from digitrec.scoring.compute import Done, score_partition
 from digitrec.scoring.plan import Partition, partitions
 from digitrec.scoring.receipts import find_receipt, receipt_path
 from tests.places import full

@@ -14,11 +14,11 @@ from digitrec.catalog.reader import read_predictions
 from digitrec.catalog.store import Store
 from digitrec.errors import TryAgain
 from digitrec.options import ScoreOptions
-from digitrec.scoring.partition import Outcome, score_partition
-from digitrec.scoring.plan import Partition
-from digitrec.scoring.receipts import Work
+from digitrec.scoring.compute import Outcome, score_partition
+from digitrec.scoring.executors import Execution
 from digitrec.scoring.replaced import set_aside
-from digitrec.scoring.run import Means, score, score_all
+from digitrec.scoring.request import Task
+from digitrec.scoring.run import score, score_all
 from digitrec.settings import Settings
 from digitrec.verify import verify
 from tests.places import full
@@ -132,15 +132,15 @@ def test_who_comes_late_takes_nothing_away(ready: Store, settings: Settings) -> 
 def test_replaced_while_it_was_scored(ready: Store, settings: Settings, gone: bool) -> None:
     """Nothing is published of rows that are not there any more; the next run scores what is."""
 
-    def meddled(work: Work, partition: Partition) -> Outcome:
-        outcome = score_partition(work, partition)
-        if partition.index == 2:
+    def meddled(task: Task) -> Outcome:
+        outcome = score_partition(task)
+        if task.partition.index == 2:
             replace_night(ready)
             if gone:
                 shutil.rmtree(full(ready, "datasets/night"))
         return outcome
 
-    report = score_all(ready, NIGHT, settings, Means(processes=False, compute=meddled))
+    report = score_all(ready, NIGHT, settings, Execution(processes=False, compute=meddled))
     with pytest.raises(TryAgain, match=f"night was {'removed' if gone else 'replaced'} while it was scored"):
         report.raise_if_failed()
     assert not Path(full(ready, f"{FOLDER}/manifest.json")).exists()

@@ -3,16 +3,17 @@
 from pathlib import Path
 
 import pytest
+from digitrec.scoring.job import Job, prepare
 
 from digitrec.catalog import listing as catalog
 from digitrec.catalog.store import Store
 from digitrec.errors import StorageFailed
 from digitrec.options import ScoreOptions
 from digitrec.scoring import run as room
-from digitrec.scoring.job import Job, prepare
-from digitrec.scoring.partition import score_partition
+from digitrec.scoring.compute import score_partition
+from digitrec.scoring.executors import Execution
 from digitrec.scoring.plan import partitions
-from digitrec.scoring.run import Means, score_all
+from digitrec.scoring.run import score_all
 from digitrec.scoring.space import key_bytes, still_needed
 from digitrec.settings import Settings
 from tests.places import full
@@ -47,7 +48,7 @@ def test_the_estimate_is_enough_and_not_twice_as_much(large: Store, settings: Se
     job = job_of(large, probabilities=probabilities)
     rows, needed = still_needed(job, 1000)
     options = ScoreOptions(dataset="large", probabilities=probabilities, precision="fp32")
-    score_all(large, options, settings, Means(partition_rows=1000))
+    score_all(large, options, settings, Execution(partition_rows=1000))
     used = taken(large, job.work.folder)
     assert rows == ROWS
     assert used <= needed <= 2 * used
@@ -74,7 +75,7 @@ def test_a_dataset_that_does_not_fit_stops_no_other(
     make_dataset(large, "zzz", make_images(5))
     make_dataset(large, "aaa", make_images(5))
     monkeypatch.setattr(room.shutil, "disk_usage", lambda _: type("usage", (), {"free": 100_000}))
-    report = score_all(large, ScoreOptions(), settings, Means())
+    report = score_all(large, ScoreOptions(), settings, Execution())
     assert sorted(scored.dataset for scored in report.datasets) == ["aaa", "zzz"]
     with pytest.raises(StorageFailed, match=r"20,000 predictions need about .* 0\.1 MB are free; free some space"):
         report.raise_if_failed()

@@ -4,17 +4,17 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from digitrec.scoring.job import prepare
+from digitrec.scoring.window import WINDOW_PER_SLOT, Suspicion, Task, Window
 
 from digitrec.catalog import listing as catalog
 from digitrec.catalog.store import Store
 from digitrec.errors import ComputationFailed, Unavailable
 from digitrec.options import ScoreOptions
 from digitrec.scoring.cluster import Cluster, connect
-from digitrec.scoring.job import prepare
-from digitrec.scoring.partition import Outcome, score_partition
+from digitrec.scoring.compute import Outcome, score_partition
 from digitrec.scoring.plan import Partition, partitions
 from digitrec.scoring.receipts import Work
-from digitrec.scoring.window import WINDOW_PER_SLOT, Suspicion, Task, Window
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
 
 
@@ -55,10 +55,10 @@ def test_no_more_is_out_than_the_window_holds(cluster: Cluster, tasks: list[Task
     assert drawn == len(tasks)
 
 
-def broken_at_three(work: Work, partition: Partition) -> Outcome:
-    if partition.index == 3:
+def broken_at_three(task: Task) -> Outcome:
+    if task.partition.index == 3:
         raise KeyError("no such thing")
-    return score_partition(work, partition)
+    return score_partition(task)
 
 
 def test_an_exception_is_an_outcome(cluster: Cluster, tasks: list[Task]) -> None:
@@ -74,14 +74,14 @@ RELEASED = threading.Event()
 ATTEMPTS: list[int] = []
 
 
-def hangs(work: Work, partition: Partition) -> Outcome:
+def hangs(task: Task) -> Outcome:
     RELEASED.wait(30)
-    return score_partition(work, partition)
+    return score_partition(task)
 
 
-def hangs_once(work: Work, partition: Partition) -> Outcome:
-    ATTEMPTS.append(partition.index)
-    return hangs(work, partition) if len(ATTEMPTS) == 1 else score_partition(work, partition)
+def hangs_once(task: Task) -> Outcome:
+    ATTEMPTS.append(task.partition.index)
+    return hangs(task) if len(ATTEMPTS) == 1 else score_partition(task)
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from digitrec.store import pretrained
-from digitrec.store.commit import put_if_absent
 
-from digitrec.catalog.champion import champion
+from digitrec.catalog import bundled
+from digitrec.catalog import listing as catalog
 from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt
 from digitrec.options import TrainOptions
@@ -15,7 +14,7 @@ from digitrec.training.comparison import PairedTest
 from digitrec.training.promotion import judge, settle_champion
 from digitrec.training.quality import mcnemar
 from tests.places import full
-from tests.training.conftest import Digits, Publish, constant, publish_model, train
+from tests.training.conftest import Digits, Publish, champion_of, constant, publish_model, train
 
 QUICK = TrainOptions(preset="quick")
 
@@ -57,14 +56,15 @@ def test_a_champion_that_cannot_be_read_stays(store: Store, publish_dataset: Pub
     """The training is sealed all the same; the verdict names the damaged file, and --promote goes past it."""
     publish_dataset("sample", digits[0][:1000], digits[1][:1000])
     first = train(store, QUICK)
-    weights = Path(first.folder) / "weights.safetensors"
+    model = catalog.model(store, first.version)
+    weights = Path(full(store, model.key(model.file("weights.safetensors"))))
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     second = train(store, QUICK.model_copy(update={"seed": 1}))
     assert not second.promoted
     assert f"cannot compare with champion {first.version}" in second.why
-    assert "weights.safetensors" in second.why
+    assert weights.name in second.why
     assert train(store, QUICK.model_copy(update={"seed": 1, "promote": True})).promoted
-    assert champion(store) == second.version
+    assert champion_of(store) == second.version
 
 
 def test_in_a_store_without_champion_the_bundled_model_is_to_be_beaten(
@@ -72,21 +72,21 @@ def test_in_a_store_without_champion_the_bundled_model_is_to_be_beaten(
 ) -> None:
     """It is put in and made champion first; with --promote or --no-promote there is nothing to compare."""
     made = Store.at(tmp_path / "made")
-    publish_model(made, "pretrained-0123abcd", constant(3))
-    monkeypatch.setattr(pretrained, "BUNDLE", Path(full(made, "models/pretrained-0123abcd")))
+    publish_model(made, "pretrained-0123456789abcdef", constant(3))
+    monkeypatch.setattr(bundled, "BUNDLE", Path(full(made, "models/pretrained-0123456789abcdef")))
     sample = publish_dataset("sample", digits[0][:1000], digits[1][:1000])
     publish_model(store, "quick-00000001", constant(4), datasets=[sample])
     assert not settle_champion(store, "quick-00000001", False).promote
-    assert champion(store) is None
+    assert champion_of(store) is None
     verdict = settle_champion(store, "quick-00000001", None)
     assert not verdict.promote
-    assert "validation rows that neither it nor champion pretrained-0123abcd was trained on" in verdict.why
-    assert champion(store) == "pretrained-0123abcd"
+    assert "validation rows that neither it nor champion pretrained-0123456789abcdef was trained on" in verdict.why
+    assert champion_of(store) == "pretrained-0123456789abcdef"
 
 
 def test_a_log_that_cannot_be_read_is_left_alone(store: Store) -> None:
     """What was trained stays sealed and is reported; only a promotion that was asked for fails."""
-    put_if_absent(store, "models/champion/00001.json", b"{")
+    store.storage.put_if_absent("models/champion/00001.json", b"{")
     verdict = settle_champion(store, "quick-12345678", asked=None)
     assert not verdict.promote
     assert "00001.json" in verdict.why
