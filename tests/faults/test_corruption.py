@@ -19,8 +19,8 @@ from tests.scoring.making import settings_for
 FILES = (
     "datasets/night/shard-*",
     "datasets/night/manifest.json",
-    "models/quick-00000001/weights.safetensors",
-    "models/quick-00000001/card.json",
+    "models/quick-00000001/weights-*",
+    "models/quick-00000001/card-*",
     "models/quick-00000001/manifest.json",
     f"{FOLDER}/part-*",
     f"{FOLDER}/manifest.json",
