@@ -92,9 +92,8 @@ def sweep_tree(store: Store, prefix: str, *, grace_s: float) -> list[str]:
         keys = _walk(store, prefix)
         found = [store.storage.stat(key) for key in keys]
         if keys and all(stat and time.time() - stat.modified_s > grace_s for stat in found):
-            for key in reversed(keys):
-                store.storage.delete(key)
-            return keys
+            pairs = zip(reversed(keys), reversed(found), strict=True)
+            return [key for key, stat in pairs if stat and store.storage.delete(key, state=stat.state)]
     return []
 
 
@@ -103,8 +102,7 @@ def remove_if_old(store: Store, key: str, grace_s: float) -> bool:
     with suppress(DigitrecError):
         found = store.storage.stat(key)
         if found and time.time() - found.modified_s > grace_s:
-            store.storage.delete(key)
-            return True
+            return store.storage.delete(key, state=found.state)  # unless it was touched just now
     return False
 
 
