@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from digitrec.catalog.reader import read_dataset as read_dataset
     from digitrec.catalog.reader import read_predictions as read_predictions
     from digitrec.catalog.reader import read_rejects as read_rejects
+    from digitrec.catalog.store import Store as Store
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "read_dataset", "read_predictions", "read_rejects"]
+__all__ = ["Store", "__version__", "read_dataset", "read_predictions", "read_rejects"]
 
-_HOMES = dict.fromkeys(("read_dataset", "read_predictions", "read_rejects"), "digitrec.catalog.reader")
+_HOMES = {
+    "Store": "digitrec.catalog.store",
+    **dict.fromkeys(("read_dataset", "read_predictions", "read_rejects"), "digitrec.catalog.reader"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -96,11 +96,13 @@ def score(
 
 
 @app.command
-def verify(*paths: Annotated[Path, Parameter(help="published folders; none: the whole store")], context: Here) -> None:
+def verify(
+    *places: Annotated[str, Parameter(help="published folders, by path or key; none: the whole store")], context: Here
+) -> None:
     """Hash every file again and prove that every id is there once."""
     from digitrec.verify import verify
 
-    answer(context, verify(context.store, paths))
+    answer(context, verify(context.store, places))
 
 
 @app.command(name="list")
@@ -124,22 +126,26 @@ def rejects(
     answer(context, rejected(context.store, dataset, limit))
 
 
+Why = Annotated[str, Parameter(help="the reason, for `models history`")]
+Who = Annotated[str | None, Parameter(help="who decides it, for `models history`; none: user@host")]
+
+
 @app.command
-def promote(version: str, *, context: Here) -> None:
+def promote(version: str, *, why: Why = "asked for", who: Who = None, context: Here) -> None:
     """Make a model version the champion."""
     from digitrec.catalog.champion import promote
     from digitrec.overview import Promoted
 
-    answer(context, Promoted(promote(context.store, version, "asked for")))
+    answer(context, Promoted(promote(context.store, version, why, who=who)))
 
 
 @app.command
-def rollback(*, context: Here) -> None:
+def rollback(*, why: Why = "asked for", who: Who = None, context: Here) -> None:
     """Go back to the champion before this one."""
     from digitrec.catalog.champion import rollback
     from digitrec.overview import Promoted
 
-    answer(context, Promoted(rollback(context.store)))
+    answer(context, Promoted(rollback(context.store, why, who=who)))
 
 
 models = App(name="models", help="Look into model versions: history, cards, accuracy, differences.")
@@ -180,7 +186,7 @@ def evaluate(
 
 @models.command(name="history")
 def history_(*, context: Here) -> None:
-    """Who was champion when, and why."""
+    """Who was made champion when, by whom, and why."""
     from digitrec.overview import history
 
     answer(context, history(context.store))
@@ -195,11 +201,17 @@ def show(version: str, *, context: Here) -> None:
 
 
 @app.command
-def doctor(*, context: Here) -> None:
+def doctor(
+    *,
+    rebuild_index: Annotated[
+        bool, Parameter(negative=(), help="list the whole store: note what waits to be scored, remove old debris")
+    ] = False,
+    context: Here,
+) -> None:
     """Say what is missing or misconfigured here, and what to do."""
     from digitrec.doctor import examine
 
-    diagnosis = examine(context.settings)
+    diagnosis = examine(context.settings, rebuild_index=rebuild_index)
     answer(context, diagnosis)
     diagnosis.raise_if_ill()
 

@@ -1,7 +1,6 @@
 """`digitrec doctor`: what is missing or misconfigured here, one line a finding, each with what to do."""
 
 import os
-import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,16 +12,18 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from digitrec.addresses import parse_dask
-from digitrec.catalog.champion import champion
+from digitrec.catalog.champion import find_champion
+from digitrec.catalog.pending import rebuild_notes
 from digitrec.catalog.store import Store
+from digitrec.catalog.sweep import sweep_store
 from digitrec.errors import DigitrecError, Misconfigured
 from digitrec.findings import Finding
 from digitrec.orchestration import check_prefect
 from digitrec.settings import Settings
-from digitrec.store.commit import put_if_absent
 
 LITTLE_SPACE_BYTES = 2 * 1024**3
 CONNECT_TIMEOUT_S = 3.0
+NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,20 @@ class Diagnosis:
             raise Misconfigured(f"{len(ill)} of {len(self.findings)} things need attention: {', '.join(ill)}")
 
 
-def examine(settings: Settings) -> Diagnosis:
-    """Look at everything; a check that fails in an unforeseen way is itself a finding."""
+def examine(settings: Settings, *, rebuild_index: bool = False) -> Diagnosis:
+    """Look at everything; a check that fails in an unforeseen way is itself a finding.
+
+    With `rebuild_index` the whole store is listed: what waits for scoring is noted anew, and what nothing names is
+    removed once it is old.
+    """
     store = Store.at(settings.store)
+    rebuild = (partial(check_index, store), partial(check_debris, store)) if rebuild_index else ()
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         check_python,
         check_packages,
         partial(check_store, store),
         partial(check_champion, store),
+        *rebuild,
         partial(check_dask, settings),
         partial(check_prefect, settings),
         check_sources,
@@ -98,23 +105,43 @@ def misfit(requirement: Requirement) -> str:
 
 def check_store(store: Store) -> Iterator[Finding]:
     """The store takes a file, refuses a second one of the same name, and has room."""
-    probe = f"_staging/doctor-{uuid.uuid4().hex}"
+    probe = f"doctor-{uuid.uuid4().hex}"
     try:
-        once = put_if_absent(store, probe, b"1") and not put_if_absent(store, probe, b"2")
+        once = store.storage.put_if_absent(probe, b"1") and not store.storage.put_if_absent(probe, b"2")
+        store.storage.delete(probe)
     except DigitrecError as error:
         yield Finding("store", str(error), "choose another with --store or DIGITREC_STORE")
         return
-    Path(store.full(probe)).unlink(missing_ok=True)
-    yield Finding("store", store.url, "" if once else "its file system cannot publish once: choose another")
-    free = shutil.disk_usage(store.url).free
-    todo = "free some space" if free < LITTLE_SPACE_BYTES else ""
-    yield Finding("disk space", f"{free / 1024**3:.1f} GiB free", todo)
+    yield Finding("store", store.url, "" if once else "it cannot publish once: choose another")
+    free = store.storage.free_bytes()
+    if free is not None:
+        todo = "free some space" if free < LITTLE_SPACE_BYTES else ""
+        yield Finding("disk space", f"{free / 1024**3:.1f} GiB free", todo)
 
 
 def check_champion(store: Store) -> Iterator[Finding]:
-    best = champion(store)
+    """Who is champion, by the last entry of the log."""
+    best = find_champion(store)
     todo = "" if best else "digitrec ingest train.csv, then digitrec train"
-    yield Finding("champion", best or "none yet", todo, ill=False)
+    yield Finding("champion", best.version if best else "none yet", todo, ill=False)
+
+
+def check_index(store: Store) -> Iterator[Finding]:
+    """Which datasets wait to be scored; each is noted, so that the scheduled run finds it."""
+    yield Finding("index", f"{_named(rebuild_notes(store))} noted to be scored")
+
+
+def check_debris(store: Store) -> Iterator[Finding]:
+    """What nothing names, and is old enough that nobody can still want it; it is removed."""
+    from digitrec.scoring.submission import SUBMISSION
+
+    yield Finding("debris", f"{_named(sweep_store(store, keep={SUBMISSION}))} removed")
+
+
+def _named(names: list[str]) -> str:
+    """How many, and the first few."""
+    more = ", …" if len(names) > NAMED else ""
+    return f"{len(names):,} ({', '.join(names[:NAMED])}{more})" if names else "nothing"
 
 
 def check_dask(settings: Settings) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ DigitrecError
 │   └── Corrupt            74  bytes are not what their manifest says
 ├── TryAgain               75  the world moved under us: a source changed while it was read  (transient)
 ├── Misconfigured          78  settings or environment are wrong
+├── OldStore               78  an earlier digitrec made the store
 └── Interrupted           130  stopped by the user
 
 A message says what, where, what was expected and what to do, in one line, and holds no row of anybody's data: it goes
@@ -96,12 +97,19 @@ class OtherFormat(Misconfigured):
     """Another version of digitrec wrote this: the rest of the store may be well."""
 
 
+class OldStore(DigitrecError):
+    """An earlier digitrec made the store: nothing in it can be used, so whoever meets this goes no further."""
+
+    exit_code = 78
+
+
 class Interrupted(DigitrecError):
     exit_code = 130
 
 
 FIRST_TO_TELL: tuple[type[DigitrecError], ...] = (
     Interrupted,
+    OldStore,
     ComputationFailed,
     Corrupt,
     Misconfigured,

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from digitrec.caches import gather_caches
 from digitrec.catalog.layout import dataset_folder
@@ -21,28 +22,33 @@ DATASETS = 20
 
 def unsure_digits(store: Store, folders: Sequence[str], threshold: float) -> bytes | None:
     """A PNG of up to `SHOWN` digits, dark on light, with a confidence below `threshold` (three decimals at most), of
-    predictions (store-relative folders); None if there is none.
+    predictions (their folders in the store); None if there is none.
 
     Raises `Corrupt` or `StorageFailed` if bytes are damaged or cannot be read.
     """
     found = np.empty((0, PIXELS), np.uint8)
     for folder in folders[:DATASETS]:
-        found = np.concatenate([found, unsure_images(store, read_manifest(store, folder), threshold)])[:SHOWN]
+        found = np.concatenate([found, _unsure_images(store, read_manifest(store, folder), threshold)])[:SHOWN]
         if len(found) == SHOWN:
             break
     return png(mosaic(255 - found)) if len(found) else None
 
 
-def unsure_images(store: Store, predictions: Manifest, threshold: float) -> np.ndarray:
+def _unsure_images(store: Store, predictions: Manifest, threshold: float) -> np.ndarray:
     """Images (uint8 [n, 784]) with a confidence below a threshold. Row groups are the dataset's."""
     if not below(predictions.facts, threshold):
         return np.empty((0, PIXELS), np.uint8)
     dataset = read_manifest(store, dataset_folder(predictions.asked["dataset"]))
-    with open_verified(store, predictions.data_files[0]) as part, open_verified(store, dataset.data_files[0]) as shard:
+    with _first_file(store, predictions) as part, _first_file(store, dataset) as shard:
         confidence = part.read_row_group(0, columns=["confidence"])["confidence"].to_numpy()
         images = images_of(shard.read_row_group(0, columns=["image"])["image"])
     unsure: np.ndarray = images[confidence < np.float32(threshold)]
     return unsure[:SHOWN]
+
+
+def _first_file(store: Store, manifest: Manifest) -> pq.ParquetFile:
+    file = manifest.data_files[0]
+    return open_verified(store, manifest.key(file), file)
 
 
 def mosaic(images: np.ndarray) -> np.ndarray:

@@ -1,24 +1,24 @@
 """Short answers about a store: what it holds, who is champion and was before, a model's card, what was fetched."""
 
 import json
-import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from digitrec.catalog import champion
 from digitrec.catalog import listing as catalog
-from digitrec.catalog.champion import Entry, champion
+from digitrec.catalog.champion import Entry, find_champion, read_log
 from digitrec.catalog.layout import model_folder
 from digitrec.catalog.listing import Listed, listing
-from digitrec.catalog.manifest import Kind, Manifest, read_checked
+from digitrec.catalog.manifest import Kind, Manifest, parse_json, read_file
 from digitrec.catalog.store import Store
 from digitrec.contract import UNSURE_BELOW
-from digitrec.errors import Corrupt, Misconfigured, StorageFailed, storage_errors
+from digitrec.errors import Corrupt, Misconfigured, StorageFailed
 from digitrec.ingest.rejects import Reject
 from digitrec.scoring.counts import below
 
 KINDS: dict[str, Kind] = {"datasets": "dataset", "models": "model", "predictions": "predictions"}
+UNKNOWN_TIME = "????-??-?? ??:??"
 
 
 @dataclass(frozen=True)
@@ -50,32 +50,40 @@ class Overview:
 
 
 def overview(store: Store, what: Literal["datasets", "models", "predictions"]) -> Overview:
-    """List everything published of a kind. What cannot be read is listed with the reason."""
+    """List everything published of a kind. What cannot be read is listed with the reason. Raises `OldStore`."""
     best, problem = None, ""
     if what == "models":
         try:
-            best = champion(store)
+            best = find_champion(store)
         except (StorageFailed, Misconfigured) as error:
             problem = f"the champion is not known: {error}"
-    return Overview(what, store.url, tuple(row(entry, best) for entry in listing(store, KINDS[what])), problem)
+    return Overview(what, store.url, tuple(_row(entry, best) for entry in listing(store, KINDS[what])), problem)
 
 
-def row(entry: Listed, best: str | None) -> Row:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.published_s))
+def _row(entry: Listed, best: Entry | None) -> Row:
     if entry.manifest is None:
-        return Row(entry.folder, when, 0, f"UNREADABLE: {entry.problem}")
+        return Row(entry.folder, UNKNOWN_TIME, 0, f"UNREADABLE: {entry.problem}")
     rows = entry.manifest.facts.get("training_rows", entry.manifest.rows)
-    return Row(entry.manifest.name, when, rows, notes(entry.manifest, best))
+    return Row(entry.manifest.name, _local_time(entry.published), rows, _notes(entry.manifest, best))
 
 
-def notes(manifest: Manifest, best: str | None) -> str:
+def _local_time(at: str) -> str:
+    """Return a time in ISO 8601 as a person here writes it, to the minute."""
+    try:
+        return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return UNKNOWN_TIME
+
+
+def _notes(manifest: Manifest, best: Entry | None) -> str:
     facts = manifest.facts
     if manifest.kind == "dataset":
         rejects = sum(facts.get("rejects", {}).values())
         return ("labelled" if facts["labelled"] else "unlabelled") + (f", {rejects:,} rejects" if rejects else "")
     if manifest.kind == "model":
         accuracy = [f"validation accuracy {facts['accuracy']:.2%}"] if "accuracy" in facts else []
-        return ", ".join(accuracy + ["champion"] * (manifest.name == best))
+        is_best = best is not None and (best.version, best.digest) == (manifest.name, manifest.digest)
+        return ", ".join(accuracy + ["champion"] * is_best)
     return f"{below(facts, UNSURE_BELOW):,} unsure"
 
 
@@ -99,16 +107,18 @@ class History:
     def lines(self) -> list[str]:
         if not self.entries:
             return [f"no champion yet in {self.store}"]
-        width = max(len(entry.version) for entry in self.entries)
+        version, who = (max(len(getattr(entry, name)) for entry in self.entries) for name in ("version", "who"))
         return [
-            f"{entry.number:>5}  {entry.at}  {entry.action:<8}  {entry.version:<{width}}  {entry.why}"
+            f"{entry.number:>5}  {entry.at}  {entry.action:<8}  {entry.version:<{version}}  {entry.who:<{who}}  "
+            f"{entry.why}"
             for entry in self.entries
         ]
 
 
 def history(store: Store) -> History:
-    """Raises `Corrupt` if the log has a gap or an entry cannot be read."""
-    return History(store.url, tuple(aliases.history(store)))
+    """Return who was made champion when, by whom and why. Raises `Corrupt` if the log has a gap or an entry cannot be
+    read."""
+    return History(store.url, tuple(read_log(store)))
 
 
 @dataclass(frozen=True)
@@ -120,11 +130,11 @@ class Shown:
     runs: tuple[dict[str, Any], ...]
 
     def lines(self) -> list[str]:
-        told = ["## Its runs", "", *(run_line(run) for run in self.runs)] if self.runs else []
+        told = ["## Its runs", "", *(_run_line(run) for run in self.runs)] if self.runs else []
         return [*self.page.splitlines(), "", *told]
 
 
-def run_line(run: dict[str, Any]) -> str:
+def _run_line(run: dict[str, Any]) -> str:
     where = run.get("gpu") or run.get("processor") or "an unknown processor"
     return (
         f"- {run['at']}: {run['epochs_run']:,} epochs in {run['seconds']:,.1f} s, {run['images_per_s']:,.0f} images/s, "
@@ -133,25 +143,23 @@ def run_line(run: dict[str, Any]) -> str:
 
 
 def show(store: Store, version: str) -> Shown:
-    """Raises `NoInput` if there is no such version, `Corrupt` if its card or the diary of a run is damaged."""
+    """Return the card of a model version and its runs. Raises `NoInput` if there is no such version, `Corrupt` if its
+    card or the note of a run is damaged."""
     manifest = catalog.model(store, version)
-    card, page = (read_checked(store, manifest.file(name)) for name in ("card.json", "card.md"))
-    runs = [read_run(store, path) for path in run_paths(store, version)]
+    card, page = (read_file(store, manifest, name) for name in ("card.json", "card.md"))
+    folder = f"{model_folder(version)}/runs"
+    runs = [_read_run(store, f"{folder}/{name}") for name in store.storage.list(folder) if name.endswith(".json")]
     return Shown(json.loads(card), page.decode(), tuple(sorted(runs, key=lambda run: run["at"])))
 
 
-def run_paths(store: Store, version: str) -> list[str]:
-    folder = f"{model_folder(version)}/runs"
-    return [f"{folder}/{name}" for name in store.names(folder) if name.endswith(".json") and not name.startswith(".")]
-
-
-def read_run(store: Store, path: str) -> dict[str, Any]:
+def _read_run(store: Store, key: str) -> dict[str, Any]:
+    where = store.address(key)
+    damaged = f"{where} is damaged; no manifest names it: remove it"
+    run = parse_json(store.storage.read(key), where, damaged)
     try:
-        with storage_errors("read", store.full(path)):
-            run: dict[str, Any] = json.loads(store.read(path))
-        run_line(run)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Corrupt(f"{store.full(path)} is damaged; no manifest names it: remove it") from error
+        _run_line(run)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(damaged) from error
     return run
 
 
@@ -171,11 +179,12 @@ class Rejected:
 
 
 def rejected(store: Store, dataset: str, limit: int) -> Rejected:
-    """The first `limit` rejected rows of a dataset. Raises `NoInput` without such a dataset, `Corrupt` if bytes are
-    damaged."""
+    """Return the first `limit` rejected rows of a dataset. Raises `NoInput` without such a dataset, `Corrupt` if bytes
+    are damaged."""
     from digitrec.catalog.reader import rejects_table
 
-    table = rejects_table(store, catalog.dataset(store, dataset))
+    manifest = catalog.dataset(store, dataset)
+    table = rejects_table(store, manifest, manifest.folder)
     return Rejected(dataset, table.num_rows, tuple(table.slice(0, limit).to_pylist()))
 
 

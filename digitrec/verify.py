@@ -4,19 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitrec.catalog.champion import history
-from digitrec.catalog.layout import MANIFEST, champion_folder, dataset_folder, manifest_path, model_folder
+from digitrec.catalog.champion import Entry, entry_key, read_log
+from digitrec.catalog.layout import MANIFEST, dataset_folder, manifest_path, model_folder
 from digitrec.catalog.listing import TOP, folders
 from digitrec.catalog.manifest import File, Kind, Manifest, RowGroup, check_file, find_manifest, read_manifest
 from digitrec.catalog.store import Store
-from digitrec.errors import Corrupt, DigitrecError, NoInput, StorageFailed, storage_errors
+from digitrec.errors import Corrupt, DigitrecError, NoInput, OldStore, StorageFailed
 from digitrec.scoring.submission import SUBMISSION, submission
+from digitrec.storage import NotFound
 
 NAMED_PROBLEMS = 20
 
@@ -42,40 +42,43 @@ class VerifyReport:
         ]
 
 
-def verify(store: Store, paths: Sequence[Path] = ()) -> VerifyReport:
-    """Check everything published at or below `paths`, or in the whole store. Nothing is changed.
+def verify(store: Store, places: Sequence[str] = ()) -> VerifyReport:
+    """Check everything published at or below `places` (addresses, or keys of the store), or in the whole store. Nothing
+    is changed.
 
-    Raises `Corrupt`, naming every damaged file; `NoInput` if nothing is published at a path.
+    Raises `Corrupt`, naming every damaged file; `NoInput` if nothing is published at a place; `OldStore`.
     """
     examiner = Examiner(store)
-    for folder in published_folders(store, paths):
+    for folder in _published_folders(store, places):
         examiner.attempt(examiner.examine, folder)
-    if not paths:
+    if not places:
         examiner.attempt(examiner.examine_champion)
     examiner.raise_if_damaged()
     return examiner.report()
 
 
-def published_folders(store: Store, paths: Sequence[Path]) -> list[str]:
-    """Return every folder that may hold a manifest, in the store or at and below the paths."""
-    if not paths and not store.exists(""):
+def _published_folders(store: Store, places: Sequence[str]) -> list[str]:
+    """Return every folder that may hold a manifest, in the store or at and below the places."""
+    if not places and not store.storage.list(""):
         raise NoInput(f"there is no store at {store.url}; see --store")
-    everything = [folder for kind in TOP for folder in folders(store, kind) if may_hold_manifest(store, folder)]
-    if not paths:
+    everything = [folder for kind in TOP for folder in folders(store, kind) if _may_hold_manifest(store, folder)]
+    if not places:
         return everything
     named: dict[str, None] = {}
-    for path in paths:
-        below = [folder for folder in everything if Path(store.full(folder)).resolve().is_relative_to(path.resolve())]
+    for place in places:
+        key = store.storage.key_of(place)
+        prefix = place.strip("/") if key is None else key
+        below = [folder for folder in everything if not prefix or f"{folder}/".startswith(f"{prefix}/")]
         if not below:
-            raise NoInput(f"nothing is published at {path}: expected a folder of {store.url} with a {MANIFEST}")
+            raise NoInput(f"nothing is published at {place}: expected a folder of {store.url} with a {MANIFEST}")
         named |= dict.fromkeys(below)
     return list(named)
 
 
-def may_hold_manifest(store: Store, folder: str) -> bool:
+def _may_hold_manifest(store: Store, folder: str) -> bool:
     """Whether a folder is published, or cannot be looked into: then the examination says why."""
     try:
-        return store.exists(manifest_path(folder))
+        return store.storage.exists(manifest_path(folder))
     except StorageFailed:
         return True
 
@@ -93,9 +96,10 @@ class Examiner:
     def attempt(self, check: Callable[..., None], *what: object) -> bool:
         """Run a check; whatever it finds wrong is a problem, and the examination goes on. True if all is well."""
         try:
-            with storage_errors("read"):
-                check(*what)
+            check(*what)
             return True
+        except OldStore:
+            raise
         except (DigitrecError, pa.ArrowException) as error:
             self.problems.append(str(error))
             return False
@@ -103,7 +107,7 @@ class Examiner:
     def examine(self, folder: str) -> None:
         """Everything a manifest names and everything it claims."""
         manifest = read_manifest(self.store, folder)
-        hashed = [self.attempt(self.examine_file, file) for file in manifest.files]
+        hashed = [self.attempt(self.examine_file, manifest, file) for file in manifest.files]
         if not all(hashed):
             return
         self.examine_ids(manifest)
@@ -112,8 +116,9 @@ class Examiner:
             self.compare_submission(manifest, folder)
         self.whole[manifest.kind] += 1
 
-    def examine_file(self, file: File) -> None:
-        check_file(self.store, file)
+    def examine_file(self, manifest: Manifest, file: File) -> None:
+        """The bytes of a file are those that the manifest names."""
+        check_file(self.store, manifest.key(file), file)
         self.files += 1
         self.bytes += file.bytes
 
@@ -121,15 +126,15 @@ class Examiner:
         """The ids in the files are those of the manifest's row groups, and go up from the first to the last."""
         before: int | None = None
         for file in manifest.data_files:
-            full = self.store.full(file.path)
-            with pq.ParquetFile(full) as parquet:
+            where = self.store.address(manifest.key(file))
+            with self.store.storage.open(manifest.key(file)) as source, pq.ParquetFile(source) as parquet:
                 groups = [parquet.read_row_group(i, columns=["image_id"]) for i in range(parquet.num_row_groups)]
             ids = [group["image_id"].to_numpy() for group in groups if group.num_rows]
             if tuple(map(RowGroup.of, ids)) != file.row_groups or sum(map(len, ids)) != file.rows:
-                raise Corrupt(f"{full} does not hold the ids its manifest names")
+                raise Corrupt(f"{where} does not hold the ids its manifest names")
             for run in ids:
                 if (before is not None and run[0] <= before) or (np.diff(run) <= 0).any():
-                    raise Corrupt(f"{full}: ids are doubled or out of order")
+                    raise Corrupt(f"{where}: ids are doubled or out of order")
                 before = int(run[-1])
             self.rows += file.rows
 
@@ -141,27 +146,39 @@ class Examiner:
             self.notes.append(f"{folder}: dataset {name} is gone, its ids were not compared")
         elif dataset.digest != predictions.asked["dataset_digest"]:
             raise Corrupt(
-                f"{self.store.full(folder)} was made from another state of dataset {name}; "
+                f"{self.store.address(folder)} was made from another state of dataset {name}; "
                 f"`digitrec score --dataset {name}` sets it aside and scores what is there now"
             )
-        elif row_groups(predictions) != row_groups(dataset):
-            raise Corrupt(f"{self.store.full(folder)} does not have the ids of dataset {name}")
+        elif _row_groups(predictions) != _row_groups(dataset):
+            raise Corrupt(f"{self.store.address(folder)} does not have the ids of dataset {name}")
 
     def compare_submission(self, predictions: Manifest, folder: str) -> None:
         """`submission.csv` says what the parts say."""
-        full = Path(self.store.full(f"{folder}/{SUBMISSION}"))
-        if not self.store.exists(f"{folder}/{SUBMISSION}"):
+        key = f"{folder}/{SUBMISSION}"
+        try:
+            found = self.store.storage.open(key)
+        except NotFound:
             self.notes.append(f"{folder}: {SUBMISSION} is missing; `digitrec score --dataset …` writes it again")
             return
-        with full.open("rb") as file:
+        with found as file:
             if any(file.read(len(block)) != block for block in submission(self.store, predictions)) or file.read(1):
-                raise Corrupt(f"{full} is not what the parts say; remove it, and `digitrec score` writes it again")
+                raise Corrupt(
+                    f"{self.store.address(key)} is not what the parts say; remove it, and `digitrec score` writes it "
+                    "again"
+                )
 
     def examine_champion(self) -> None:
-        """The champion's log is complete, and every version in it is there."""
-        for version in sorted({entry.version for entry in history(self.store)}):
-            if not self.store.exists(manifest_path(model_folder(version))):
-                raise Corrupt(f"model {version} stands in {self.store.full(champion_folder())} and is missing")
+        """The champion's log is complete, and every version in it is there as it was promoted."""
+        promoted = {(entry.version, entry.digest): entry for entry in read_log(self.store)}
+        for entry in promoted.values():
+            self.attempt(self.examine_promoted, entry)
+
+    def examine_promoted(self, entry: Entry) -> None:
+        """The version of an entry is published with the manifest of its digest."""
+        manifest = find_manifest(self.store, model_folder(entry.version))
+        if manifest is None or manifest.digest != entry.digest:
+            state = "is missing" if manifest is None else "was made anew since"
+            raise Corrupt(f"model {entry.version}, promoted by {self.store.address(entry_key(entry.number))}, {state}")
 
     def raise_if_damaged(self) -> None:
         """Raise `Corrupt` if anything was found."""
@@ -183,5 +200,5 @@ class Examiner:
         )
 
 
-def row_groups(manifest: Manifest) -> list[RowGroup]:
+def _row_groups(manifest: Manifest) -> list[RowGroup]:
     return list(chain.from_iterable(file.row_groups for file in manifest.data_files))

@@ -3,12 +3,13 @@
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 from _stage import TABLE_ROWS, only_for_show
 from pydantic import Field
 
+from digitrec.catalog.layout import predictions_folder
 from digitrec.catalog.listing import dataset
 from digitrec.catalog.store import Store
 from digitrec.options import Options
@@ -107,7 +108,7 @@ def summary(
     every_note = [*noted, *night.scored.notes, *of_datasets, *notes]
     parts = [
         f"**{len(lines):,} datasets, {rows:,} rows** with {in_markdown(night.scored.model)}, "
-        f"in {in_markdown(store.full('predictions'))}",
+        f"in {in_markdown(store.address('predictions'))}",
         *([warning(worries)] if worries else []),
         *named("Refused", refused),
         *named("Waiting", waiting),
@@ -126,8 +127,8 @@ def named(title: str, entries: "Sequence[NotTaken]") -> list[str]:
 
 def link_to(store: Store, lines: Sequence[Line]) -> str:
     """Where the predictions lie, as a URL: of one dataset, or of all."""
-    folder = lines[0].scored.folder if len(lines) == 1 else store.full("predictions")
-    return Path(folder).as_uri()
+    address = lines[0].scored.folder if len(lines) == 1 else store.address("predictions")
+    return address if "://" in address else f"file://{quote(address)}"
 
 
 def warning(worries: Sequence[str]) -> str:
@@ -159,7 +160,7 @@ def picture_of(store: Store, lines: Sequence[Line]) -> bytes | None:
     from digitrec.gallery import unsure_digits
 
     unsure = [line.scored for line in lines if line.scored.unsure]
-    folders = [store.relative(scored.folder) for scored in unsure]
+    folders = [predictions_folder(scored.dataset, scored.version, scored.variant) for scored in unsure]
     return unsure_digits(store, folders, unsure[0].unsure_below) if unsure else None
 
 

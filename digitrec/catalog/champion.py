@@ -20,6 +20,7 @@ from typing import Literal
 from digitrec.caches import user_cache
 from digitrec.catalog.layout import champion_folder, model_folder
 from digitrec.catalog.manifest import Manifest, canonical, find_manifest, parse_json
+from digitrec.catalog.publish import create
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
 from digitrec.errors import Corrupt, NoInput, TryAgain
@@ -61,7 +62,7 @@ def find_champion(store: Store) -> Entry | None:
     number = last.number if last else 0  # of a store that was made anew the hint says nothing
     while entry := read_entry(store, number + 1):
         last, number = entry, number + 1
-    if number > hint:
+    if number != hint:
         _write_hint(store, number)
     return last
 
@@ -79,7 +80,7 @@ def read_champion(store: Store) -> Manifest | None:
         state = "is missing" if manifest is None else "was made anew since"
         raise Corrupt(
             f"model {entry.version}, champion by {store.address(entry_key(entry.number))}, {state}; restore it, or "
-            "choose another one with `digitrec models promote VERSION`"
+            "choose another one with `digitrec promote VERSION`"
         )
     return manifest
 
@@ -89,14 +90,7 @@ def read_log(store: Store) -> list[Entry]:
     log: list[Entry] = []
     while entry := read_entry(store, len(log) + 1):
         log.append(entry)
-    # A missing entry ends the walk like an end would; what is seen beyond it tells the two apart. It is read again: the
-    # listing may be younger than the walk.
-    beyond = [number for name in store.storage.list(champion_folder()) if (number := _number_of(name)) > len(log) + 1]
-    if beyond and read_entry(store, len(log) + 1) is None:
-        raise Corrupt(
-            f"the champion's log has a gap: {store.address(entry_key(len(log) + 1))} is missing, entry {max(beyond)} "
-            "is there; restore it"
-        )
+    _check_end(store, len(log))
     return log
 
 
@@ -155,11 +149,25 @@ def entry_key(number: int) -> str:
     return f"{champion_folder()}/{number:0{DIGITS}d}{SUFFIX}"
 
 
+def _check_end(store: Store, last: int) -> None:
+    """Raise `Corrupt` if the log goes on beyond the entry after `last`, which is missing.
+
+    A missing entry ends a walk like an end would; what a listing shows beyond it tells the two apart. The entry is read
+    again, as the listing may be younger than the walk.
+    """
+    beyond = [number for name in store.storage.list(champion_folder()) if (number := _number_of(name)) > last + 1]
+    if beyond and read_entry(store, last + 1) is None:
+        raise Corrupt(
+            f"the champion's log has a gap: {store.address(entry_key(last + 1))} is missing, entry {max(beyond)} is "
+            "there; restore it"
+        )
+
+
 def _append(store: Store, choose: Callable[[Entry | None], Entry | None]) -> Entry:
     """Write the next entry, unless `choose`, given the last one, wants none. If another process takes the number first,
     look at the log and choose again.
 
-    Raises `TryAgain` if that happens too often.
+    Raises `TryAgain` if that happens too often, `Corrupt` if entries are missing: none is written into a gap.
     """
     for _ in range(APPENDS_MAX):
         last = find_champion(store)
@@ -167,20 +175,15 @@ def _append(store: Store, choose: Callable[[Entry | None], Entry | None]) -> Ent
         if entry is None:
             assert last
             return last
+        _check_end(store, entry.number - 1)
         data = (canonical({"format": FORMAT} | asdict(entry), indent=1) + "\n").encode()
-        if store.storage.put_if_absent(entry_key(entry.number), data) or _is_own(store, entry):
+        if create(store, entry_key(entry.number), data):
             _write_hint(store, entry.number)
             return entry
     raise TryAgain(
         f"cannot append to the champion's log in {store.address(champion_folder())}: another process took the next "
         f"number {APPENDS_MAX} times; run it again"
     )
-
-
-def _is_own(store: Store, entry: Entry) -> bool:
-    """Whether the entry that stands there is this very attempt's: its put was done, and only the reply lost."""
-    there = read_entry(store, entry.number)
-    return there is not None and there.attempt == entry.attempt
 
 
 def _entry(

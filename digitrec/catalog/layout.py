@@ -6,8 +6,9 @@ from digitrec.errors import UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MANIFEST = "manifest.json"
-TRAININGS = "_training"
-LOGS = "logs"
+ATTEMPTS = "_attempts"
+"""Inside a folder of predictions: what a run has finished and not published yet."""
+LANDED, PENDING, LEASES, TRAININGS, LOGS = "landed", "pending", "_leases", "_training", "logs"
 NAME_DIGITS = 16
 STEM_MAX = 64 - 1 - NAME_DIGITS
 DIGEST_DIGITS = 16
@@ -48,12 +49,18 @@ def champion_folder() -> str:
 
 
 def landed_path(digest: str) -> str:
-    return f"landed/{digest}.json"
+    return f"{LANDED}/{digest}.json"
 
 
 def pending_key(dataset: str) -> str:
     """The note that a dataset may still have to be scored."""
-    return f"pending/{check_name(dataset)}"
+    return f"{PENDING}/{check_name(dataset)}"
+
+
+def source_note(stem: str, size: int) -> str:
+    """The note that a dataset was made, or begun, of a source with this stem and size in bytes: where there is none,
+    the source is surely new. Such a note never decides anything."""
+    return f"_index/sources/{name_from(stem, f'{size:0{NAME_DIGITS}x}')}"
 
 
 def training_folder(version: str) -> str:
@@ -68,7 +75,7 @@ def logs_folder(version: str) -> str:
 
 def lease_folder(name: str) -> str:
     """The generations of a lease."""
-    return f"_leases/{name}"
+    return f"{LEASES}/{name}"
 
 
 def manifest_path(folder: str) -> str:

@@ -22,9 +22,10 @@ from pathlib import Path
 
 from digitrec.catalog.layout import lease_folder
 from digitrec.catalog.manifest import canonical, parse_json
+from digitrec.catalog.publish import create
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
-from digitrec.errors import Corrupt, DigitrecError
+from digitrec.errors import Corrupt, DigitrecError, TryAgain
 from digitrec.storage import NotFound
 
 LOG = logging.getLogger("digitrec.catalog")
@@ -32,6 +33,7 @@ RENEW_S = 30.0
 EXPIRES_S = 120.0
 LOOK_S = 0.5
 PUTS_MAX = 100
+"""So often another process may take a free lease first: far more than can happen by accident."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +59,24 @@ class Lease:
     lost: bool = False
 
     def renew(self, *, held: bool = True) -> None:
-        """Put the next generation; if another process was first, the lease is lost."""
-        if self.lost:
-            return
-        following = _generation(self.number + 1, self.holder, held=held)
-        if _put(self.store, self.name, following):
-            self.number = following.number
-        else:
-            self.lost = True
+        """Put the next generation; if another process was first, the lease is lost. Raises `StorageFailed`."""
+        while not self.lost:
+            following = _generation(self.number + 1, self.holder, held=held)
+            done = _put(self.store, self.name, following)
+            # One of our own may stand there whose put seemed to have failed: then the next number is the next one.
+            there = following if done else read_generation(self.store, self.name, following.number)
+            self.lost = there is None or there.holder != self.holder
+            if not self.lost:
+                self.number = following.number
+            if done:
+                return
 
 
 @contextmanager
 def hold(store: Store, name: str, *, on_wait: Callable[[str], None] | None = None) -> Iterator[Lease]:
     """Hold the lease `name` (parts with `/`) inside; wait for it as long as another process holds and renews it.
 
-    `on_wait` is told once whom this waits for. Raises `StorageFailed`, `Corrupt`.
+    `on_wait` is told once whom this waits for. Raises `StorageFailed`, `Corrupt`, `TryAgain`.
     """
     lease = _acquire(store, name, on_wait)
     done = threading.Event()
@@ -126,30 +131,29 @@ def read_generation(store: Store, name: str, number: int) -> Generation | None:
 def _acquire(store: Store, name: str, on_wait: Callable[[str], None] | None) -> Lease:
     holder = uuid.uuid4().hex
     newest = find_newest(store, name)
-    seen, since, told = newest, time.monotonic(), False
-    while True:
-        free = newest is None or not newest.held or _is_gone(newest) or time.monotonic() - since > EXPIRES_S
-        if free:
+    seen, since, told, refused = newest, time.monotonic(), False, 0
+    while refused < PUTS_MAX:
+        if newest is None or not newest.held or _is_gone(newest) or time.monotonic() - since > EXPIRES_S:
             number = newest.number + 1 if newest else 1
             if _put(store, name, _generation(number, holder, held=True)):
                 return Lease(store, name, holder, number)
-        elif not told and on_wait and newest:
-            on_wait(newest.who)
-            told = True
-        if not free:
+            refused += 1
+        else:
+            if on_wait and not told:
+                on_wait(newest.who)
+                told = True
             time.sleep(LOOK_S)
         while following := read_generation(store, name, newest.number + 1 if newest else 1):
             newest = following
         if newest != seen:
             seen, since = newest, time.monotonic()
+    raise TryAgain(f"cannot take {store.address(lease_folder(name))}: another process was first {PUTS_MAX} times")
 
 
 def _put(store: Store, name: str, generation: Generation) -> bool:
     """Put a generation; True if it stands there, also where only the reply was lost."""
     data = (canonical({"format": FORMAT} | asdict(generation)) + "\n").encode()
-    if store.storage.put_if_absent(_key(name, generation.number), data):
-        return True
-    return read_generation(store, name, generation.number) == generation
+    return create(store, _key(name, generation.number), data)
 
 
 def _keep_renewing(lease: Lease, done: threading.Event) -> None:
@@ -170,7 +174,7 @@ def _key(name: str, number: int) -> str:
 
 def _generation(number: int, holder: str, *, held: bool) -> Generation:
     who = f"process {os.getpid()} on {platform.node()}"
-    return Generation(number, holder, who, _name_process(os.getpid()), held)
+    return Generation(number, holder, who, _name_process(str(os.getpid())), held)
 
 
 def _is_gone(generation: Generation) -> bool:
@@ -178,21 +182,22 @@ def _is_gone(generation: Generation) -> bool:
     here, _, rest = generation.process.partition(" ")
     if not generation.process or here != _name_machine():
         return False
-    pid, _, _ = rest.partition(" ")
-    return _name_process(int(pid)) != generation.process
+    return _name_process(rest.partition(" ")[0]) != generation.process
 
 
-def _name_process(pid: int) -> str:
-    """Name a process of this machine so that no other one ever has the same name; "" where that cannot be told.
+def _name_process(pid: str) -> str:
+    """Name a live process of this machine so that no other one ever has the same name; "" where that cannot be told.
 
-    Machine (its boot and PID namespace), process id, and start time: the 22nd field of /proc/PID/stat, proc(5).
+    Machine (its boot and PID namespace), process id, and start time: fields 3 (the state; Z: ended, and nobody has
+    taken note) and 22 of /proc/PID/stat, proc(5).
     """
     machine = _name_machine()
     try:
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, started = fields[0], fields[19]
     except (OSError, IndexError):
         return ""
-    return f"{machine} {pid} {started}" if machine else ""
+    return f"{machine} {pid} {started}" if machine and state not in {"Z", "X"} else ""
 
 
 def _name_machine() -> str:

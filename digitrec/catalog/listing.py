@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from digitrec.catalog.layout import dataset_folder, model_folder
+from digitrec.catalog.layout import champion_folder, dataset_folder, model_folder
 from digitrec.catalog.manifest import Kind, Manifest, find_manifest
 from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt, DigitrecError, Misconfigured, NoInput, StorageFailed
@@ -56,7 +56,8 @@ def folders(store: Store, kind: Kind) -> Iterator[str]:
     for name in folder_names(store, top):
         folder = f"{top}/{name}"
         if kind != "predictions":
-            yield folder
+            if folder != champion_folder():
+                yield folder
             continue
         try:
             yield from (f"{folder}/{inner}" for inner in folder_names(store, folder))
@@ -112,7 +113,7 @@ def model(store: Store, version: str) -> Manifest:
 def _find_named(store: Store, kind: Kind, name: str, folder: str) -> Manifest:
     manifest = find_manifest(store, folder)
     if manifest is None:
-        there = [other for other in folder_names(store, TOP[kind]) if other != "champion"]
+        there = [other.rpartition("/")[2] for other in folders(store, kind)]
         more = f" and {len(there) - NAMED:,} more" if len(there) > NAMED else ""
         raise NoInput(f"no {kind} {name} in {store.url}; there: {', '.join(there[:NAMED]) or 'none'}{more}")
     check_use(store, manifest, kind, folder)

@@ -27,7 +27,7 @@ from digitrec.catalog.layout import (
 )
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT, ids_digest
-from digitrec.errors import Corrupt, NoInput, OtherFormat, UsageError
+from digitrec.errors import Corrupt, NoInput, OldStore, OtherFormat, UsageError
 from digitrec.storage import NotFound
 
 Json = Any
@@ -135,6 +135,12 @@ class Manifest:
         """Digest of all but the time: the state of the dataset, model or predictions it describes."""
         return digest_of(self._body() | {"files": self._files_digest})
 
+    @cached_property
+    def paths(self) -> frozenset[str]:
+        """The paths of all that belongs in its folder, the manifest and a list of files of its own too: a sweep keeps
+        them."""
+        return frozenset((MANIFEST, *self._apart, *(file.path for file in self.files)))
+
     def file(self, name: str) -> File:
         """Return the file called `name` (without folder and digest). Raises `Corrupt` if the manifest names none."""
         for file in self.files:
@@ -148,14 +154,12 @@ class Manifest:
 
     def to_objects(self) -> dict[str, bytes]:
         """Return what is written, by path: the list of files if it is long, then the manifest itself."""
-        objects = {}
         files: Json = json.loads(self._files)
-        if len(self._files) > INLINE_FILES_MAX_BYTES:
-            path = digest_name(FILES_STEM, self._files_digest, ".json")
+        for path in self._apart:
             files = {"path": path, "bytes": len(self._files), "sha256": self._files_digest}
-            objects[path] = self._files
         body = self._body() | {"files": files, "published": self.published, "digest": self.digest}
-        return objects | {MANIFEST: (canonical(body | {"checksum": digest_of(body)}, 1) + "\n").encode()}
+        written = (canonical(body | {"checksum": digest_of(body)}, 1) + "\n").encode()
+        return dict.fromkeys(self._apart, self._files) | {MANIFEST: written}
 
     def _body(self) -> dict[str, Json]:
         return {
@@ -167,6 +171,13 @@ class Manifest:
             "sources": [vars(source) for source in self.sources],
             "facts": self.facts,
         }
+
+    @cached_property
+    def _apart(self) -> tuple[str, ...]:
+        """The path of the list of files, if it is too long to stand in the manifest."""
+        if len(self._files) <= INLINE_FILES_MAX_BYTES:
+            return ()
+        return (digest_name(FILES_STEM, self._files_digest, ".json"),)
 
     @cached_property
     def _files(self) -> bytes:
@@ -198,7 +209,7 @@ def find_manifest(store: Store, folder: str) -> Manifest | None:
 
 def read_manifest(store: Store, folder: str) -> Manifest:
     """Return the manifest of a folder. Raises `NoInput` if there is none, `Corrupt` if it is damaged, `OtherFormat` if
-    another digitrec wrote it, `StorageFailed` if it cannot be read."""
+    a later digitrec wrote it, `OldStore` if an earlier one did, `StorageFailed` if it cannot be read."""
     manifest = find_manifest(store, folder)
     if manifest is None:
         raise NoInput(f"nothing is published at {store.address(folder)}: expected a {MANIFEST} there")
@@ -251,7 +262,7 @@ def _inside(folder: str, path: str) -> str:
 
 def parse_json(data: bytes, where: str, otherwise: str) -> dict[str, Json]:
     """Return the JSON object of this format that an object of a store holds. Raises `Corrupt` with the message
-    `otherwise` for anything else, `OtherFormat` if another version of digitrec wrote it."""
+    `otherwise` for anything else, `OtherFormat` if a later digitrec wrote it, `OldStore` if an earlier one did."""
     try:
         body: dict[str, Json] = json.loads(data)
         found = int(body["format"])
@@ -260,8 +271,9 @@ def parse_json(data: bytes, where: str, otherwise: str) -> dict[str, Json]:
     if found > FORMAT:
         raise OtherFormat(f"{where} has format {found}; this digitrec reads {FORMAT}: upgrade it")
     if found < FORMAT:
-        raise OtherFormat(
-            f"{where} has format {found}, of an older digitrec; this one reads {FORMAT}: make the store anew"
+        raise OldStore(
+            f"{where} has format {found}, of an earlier digitrec, and this one reads {FORMAT}: its store cannot be "
+            "used; name a new one with --store and ingest the sources again"
         )
     return body
 

@@ -4,13 +4,12 @@
 delay work or cause a look in vain; what is done, manifests alone decide.
 """
 
-from digitrec.catalog.layout import pending_key
+from digitrec.catalog.layout import NAME, PENDING, dataset_folder, pending_key
 from digitrec.catalog.listing import folder_names, published
 from digitrec.catalog.manifest import Manifest, find_manifest
 from digitrec.catalog.store import Store
+from digitrec.catalog.sweep import GRACE_S, remove_if_old
 from digitrec.errors import DigitrecError
-
-PREFIX = "pending"
 
 
 def put_note(store: Store, dataset: str) -> None:
@@ -31,7 +30,7 @@ def remove_note(store: Store, dataset: str) -> None:
 
 def noted(store: Store) -> list[str]:
     """Return the names of the datasets that may have to be scored, sorted."""
-    return [name for name in store.storage.list(PREFIX) if not name.endswith("/")]
+    return [name for name in store.storage.list(PENDING) if NAME.fullmatch(name)]
 
 
 def has_predictions(store: Store, dataset: str, digest: str) -> bool:
@@ -42,17 +41,24 @@ def has_predictions(store: Store, dataset: str, digest: str) -> bool:
 
 
 def rebuild_notes(store: Store) -> list[str]:
-    """Put a note for each unlabelled dataset that has no predictions, and remove those of the others.
+    """Put a note for each unlabelled dataset that has no predictions, and remove those of others, if nobody has put
+    them again meanwhile.
 
-    Reads every manifest of the store. Returns the names noted.
+    Reads every manifest of the store. A note whose dataset cannot be read stays; one without a dataset does so as long
+    as that may still be published. Returns the names of the datasets that wait.
     """
-    waiting = {manifest.name for manifest in published(store, "dataset") if _may_wait(store, manifest)}
+    before = {name: store.storage.stat(pending_key(name)) for name in noted(store)}
+    readable = {manifest.name: manifest for manifest in published(store, "dataset")}
+    waiting = sorted(name for name, manifest in readable.items() if _may_wait(store, manifest))
     for name in waiting:
-        put_note(store, name)
-    for name in noted(store):
-        if name not in waiting and find_manifest(store, f"datasets/{name}") is not None:
+        confirm_note(store, name)
+    for name, note in before.items():
+        key = pending_key(name)
+        if name in readable and name not in waiting and store.storage.stat(key) == note:
             remove_note(store, name)
-    return sorted(waiting)
+        elif not _is_published(store, name):
+            remove_if_old(store, key, GRACE_S)
+    return waiting
 
 
 def _may_wait(store: Store, dataset: Manifest) -> bool:
@@ -60,3 +66,11 @@ def _may_wait(store: Store, dataset: Manifest) -> bool:
         return not dataset.facts["labelled"] and not has_predictions(store, dataset.name, dataset.digest)
     except DigitrecError:
         return True  # the run that looks at it will say why it cannot be read
+
+
+def _is_published(store: Store, name: str) -> bool:
+    """Whether there is such a dataset; also if it cannot be read."""
+    try:
+        return find_manifest(store, dataset_folder(name)) is not None
+    except DigitrecError:
+        return True

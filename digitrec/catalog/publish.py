@@ -7,13 +7,14 @@ request there has succeeded, and reports what is published, not what it made its
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from digitrec.catalog.layout import digest_name, manifest_path
 from digitrec.catalog.manifest import File, Json, Manifest, RowGroup, find_manifest, read_manifest
 from digitrec.catalog.store import Store
-from digitrec.errors import AlreadyPublished, TryAgain
-from digitrec.storage import StagedFile
+from digitrec.errors import AlreadyPublished, StorageFailed, TryAgain
+from digitrec.storage import NotFound, StagedFile
 
 STATS_AT_ONCE = 16
 SMALL = 64
@@ -53,16 +54,35 @@ def publish(store: Store, manifest: Manifest) -> Published:
 
     Raises `AlreadyPublished` if another request stands there, `TryAgain` if a file is not there any more.
     """
-    check_uploaded(store, manifest)
-    *apart, (_, data) = (stamped := manifest.stamped()).to_objects().items()
+    *apart, (_, data) = manifest.stamped().to_objects().items()
     for path, content in apart:
         with store.storage.scratch() as scratch:
             store.storage.upload(scratch.write(path, content).path, f"{manifest.folder}/{path}")
-    created = store.storage.put_if_absent(manifest_path(manifest.folder), data)
+    check_uploaded(store, manifest)
+    created = create(store, manifest_path(manifest.folder), data)
     there = read_manifest(store, manifest.folder)
     check_same_request(store, there, manifest)
-    # The reply to our own put may have been lost, and the put sent again: then the manifest there is ours all the same.
-    return Published(there, created or (there.digest, there.published) == (stamped.digest, stamped.published))
+    return Published(there, created)
+
+
+def create(store: Store, key: str, data: bytes) -> bool:
+    """Put an object if absent, and return whether these bytes stand there now: also where the put was done and only its
+    reply was lost, so `data` tells one attempt from another.
+
+    Raises `StorageFailed` if the put failed, and has left nothing as far as can be seen.
+    """
+    try:
+        if store.storage.put_if_absent(key, data):
+            return True
+    except StorageFailed:
+        with suppress(StorageFailed, NotFound):
+            if store.storage.read(key) == data:
+                return True
+        raise
+    try:
+        return store.storage.read(key) == data
+    except NotFound:
+        return False
 
 
 def find_published(store: Store, manifest: Manifest) -> Manifest | None:

@@ -74,11 +74,16 @@ class Text:
     open: Opened
 
 
-class FileReads(io.RawIOBase):
-    """An open file from its beginning, with a position of its own; `high` is how far it has been read."""
+ReadAt = Callable[[memoryview, int], int]
+"""Fills memory from a place in a file; returns how many bytes, 0 at its end."""
 
-    def __init__(self, descriptor: int, reading: Callable[[], Any]) -> None:
-        self._descriptor, self._reading = descriptor, reading
+
+class FileReads(io.RawIOBase):
+    """An open file of `size` bytes from its beginning, with a position of its own; `high` is how far it has been
+    read."""
+
+    def __init__(self, read_at: ReadAt, size: int, reading: Callable[[], Any] = nullcontext) -> None:
+        self._read_at, self._size, self._reading = read_at, size, reading
         self._position = self.high = 0
 
     def readable(self) -> bool:
@@ -91,14 +96,14 @@ class FileReads(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence)
-        self._position = offset + (os.fstat(self._descriptor).st_size if base is None else base)
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = offset + base
         return self._position
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         with self._reading():
-            read = os.preadv(self._descriptor, [view], self._position)
+            read = self._read_at(view, self._position)
         self._position += read
         self.high = max(self.high, self._position)
         return read
@@ -106,6 +111,10 @@ class FileReads(io.RawIOBase):
 
 class _Spooled(FileReads):
     """What was unpacked into a temporary file; the file goes with the last stream that reads it."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(lambda view, position: os.preadv(descriptor, [view], position), os.fstat(descriptor).st_size)
+        self._descriptor = descriptor
 
     def close(self) -> None:
         if not self.closed:
@@ -248,7 +257,7 @@ class _Counted(io.RawIOBase):
         return read
 
 
-def read_up_to(stream: io.RawIOBase, size: int) -> bytes:
+def read_up_to(stream: io.RawIOBase | io.BufferedIOBase, size: int) -> bytes:
     """The first `size` bytes of a stream, fewer if it has no more."""
     data = bytearray()
     while len(data) < size and (more := stream.read(size - len(data))):
@@ -266,7 +275,7 @@ def _seekable(opened: Opened, layers: int, where: str) -> IO[bytes]:
             while more := stream.read(CHUNK_BYTES):
                 spool.write(more)
             spool.flush()
-            return io.BufferedReader(_Spooled(os.dup(spool.fileno()), nullcontext), CHUNK_BYTES)
+            return io.BufferedReader(_Spooled(os.dup(spool.fileno())), CHUNK_BYTES)
     except OSError as error:
         raise Unreadable(f"{explain(error, f'unpack {where} into')} (TMPDIR is {tempfile.gettempdir()})") from error
 

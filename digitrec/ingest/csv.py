@@ -4,40 +4,30 @@ Regular files only. A source that changes while it is read, or whose compression
 whole: `SourceFile.finish` or the blocks raise before anything counts.
 """
 
-import contextlib
-import errno
 import hashlib
 import io
 import itertools
 import os
-import stat
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from digitrec.errors import NoInput, TryAgain, explain
-from digitrec.ingest.containers import FileReads, Text, Unreadable, read_up_to, texts_of
+from digitrec.errors import TryAgain
+from digitrec.ingest.containers import FileReads, ReadAt, Text, read_up_to, texts_of
 from digitrec.ingest.fields import LINE_MAX_BYTES
 from digitrec.ingest.formats import HEAD_BYTES, container_of
 from digitrec.ingest.header import HEAD_LINES, Head
+from digitrec.ingest.origins import BinaryFile, Origin, reading
 from digitrec.ingest.pixels import PADDING
-from digitrec.shown import printable
 
 BLOCK_BYTES = 4 << 20
 BUFFERS = 3
 END_OF_FILE = b"\x1a"
 """What DOS, and editors after it, put behind a text."""
-
-
-NO_LINKS = "a link is not followed: copy the file"
-FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Folders on the way need not be readable, only searchable (`O_PATH`, where there is that)."""
-PATH_MAX_BYTES = 4096
-"""As open(2) has it for a path as a whole."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +71,13 @@ class SourceFile:
     A plain file is hashed while it is read. One that is packed is read at several places, so it is hashed on its own.
     """
 
-    def __init__(self, path: str | Path, *, follow_links: bool = True) -> None:
-        self.path = Path(path)
-        self.name = self.path.name
+    def __init__(self, origin: Origin) -> None:
+        self.name, self.where = origin.name, origin.where
         self.sha256 = ""
-        self._file = open_regular(self.path, follow_links=follow_links)
-        self._before = os.fstat(self._file.fileno())
-        self.bytes = self._before.st_size
+        self._origin = origin
+        self._file, self._opened = origin.open()
+        self._read_at = _read_at_of(self._file)
+        self.bytes = self._opened.size
         self._sha = hashlib.sha256()
         self._hasher = ThreadPoolExecutor(1, "digitrec-sha256")
         self._reads: list[FileReads] = []
@@ -122,7 +112,7 @@ class SourceFile:
     def texts(self, *, in_order: bool = False) -> list[Text]:
         """What there is to read in it. Raises `BadData` for a container that cannot be read."""
         hidden: list[str] = []
-        texts = texts_of(self._open, printable(str(self.path)), in_order=in_order, hidden=hidden)
+        texts = texts_of(self._open, self.where, in_order=in_order, hidden=hidden)
         self.hidden = len(hidden)
         return texts
 
@@ -159,19 +149,21 @@ class SourceFile:
             self._hashing.result()
         self._hasher.shutdown()
         self.sha256 = self._sha.hexdigest()
-        after = os.fstat(self._file.fileno())
-        with reading(self.path):
-            same_name = os.path.samestat(self.path.stat(), after)
-        if identity(after) != identity(self._before) or not same_name or self._hashed_bytes != self.bytes:
+        now = self._origin.stat()
+        if now is None:
+            raise TryAgain(f"{self.where} was removed while it was read; nothing was published")
+        if now.state != self._opened.state or self._hashed_bytes != self.bytes:
             raise TryAgain(
-                f"{printable(str(self.path))} changed while it was read; nothing was published, "
-                "run it again when it is whole"
+                f"{self.where} changed while it was read; nothing was published, run it again when it is whole"
             )
         return self.sha256
 
     def _open(self) -> FileReads:
-        self._reads.append(FileReads(self._file.fileno(), partial(reading, self.path)))
+        self._reads.append(self._reads_from_start())
         return self._reads[-1]
+
+    def _reads_from_start(self) -> FileReads:
+        return FileReads(self._read_at, self.bytes, partial(reading, self.where))
 
     def _fill_plain(self, buffer: Buffer, start: int) -> int:
         """Read and hash until `buffer` is full or the file at its end; return where the bytes in it end."""
@@ -187,18 +179,36 @@ class SourceFile:
         return stop
 
     def read_raw(self, view: memoryview) -> int:
-        with reading(self.path):
-            return self._file.readinto(view) or 0
+        """Read what follows what was hashed."""
+        with reading(self.where):
+            return self._read_at(view, self._hashed_bytes)
 
     def _start_hashing(self) -> None:
         """Hash the whole file on a thread of its own, once: `hashlib` releases the GIL."""
         self._hashing = self._hashing or self._hasher.submit(self._hash_all)
 
     def _hash_all(self) -> None:
-        raw = FileReads(self._file.fileno(), partial(reading, self.path))
+        raw = self._reads_from_start()
         while not self._closing and (data := raw.read(1 << 20)):
             self._sha.update(data)
             self._hashed_bytes += len(data)
+
+
+def _read_at_of(file: BinaryFile) -> ReadAt:
+    """How to read a file at any place, from several threads at once."""
+    try:
+        file.fileno()
+    except OSError:  # it is not a file of this machine
+        lock = threading.Lock()
+    else:
+        return lambda view, position: os.preadv(file.fileno(), [view], position)
+
+    def read_at(view: memoryview, position: int) -> int:
+        with lock:
+            file.seek(position)
+            return file.readinto(view) or 0
+
+    return read_at
 
 
 def _fill(stream: io.RawIOBase, buffer: Buffer, start: int) -> int:
@@ -253,82 +263,3 @@ def _behind(blocks: Iterator[Block], skip: int) -> Iterator[Block]:
             yield block
         elif before < block.stop - block.start - block.unterminated:
             yield replace(block, start=block.start + before, offset=skip)
-
-
-def open_regular(path: Path, *, follow_links: bool = True) -> io.FileIO:
-    """Open a regular file; a FIFO, device or socket is refused without waiting for it.
-
-    With `follow_links=False` a symbolic or hard link is refused, and what is reached through a linked folder.
-    Raises `NoInput` or `Unreadable`. Manifests name sources, so a name that is not UTF-8 is refused with `NoInput`.
-    """
-    shown = printable(str(path))
-    if "\0" in str(path) or os.fsencode(path).decode("utf-8", "ignore").encode() != os.fsencode(path):
-        raise NoInput(f"cannot read {shown}: its name is not UTF-8 text; rename it")
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags) if follow_links else open_unlinked(path, flags)
-    except OSError as error:
-        if error.errno == errno.ELOOP and not follow_links:
-            raise NoInput(f"cannot read {shown}: {NO_LINKS}") from error
-        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG}:
-            raise NoInput(f"cannot read {shown}: {error.strerror}; expected a CSV file") from error
-        raise Unreadable(explain(error, "read")) from error
-    status = os.fstat(descriptor)
-    what = kind_of(status.st_mode)
-    if what or (status.st_nlink > 1 and not follow_links):
-        os.close(descriptor)
-        raise NoInput(f"cannot read {shown}: " + (f"it is {what}; expected a CSV file" if what else NO_LINKS))
-    return io.FileIO(descriptor)
-
-
-def kind_of(mode: int) -> str:
-    """What a file is that is not a regular one, for people; "" for a regular one."""
-    if stat.S_ISREG(mode):
-        return ""
-    return "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
-
-
-def open_unlinked(path: str | Path, flags: int) -> int:
-    """Open a file or folder without following a symbolic link anywhere in its path; return the descriptor.
-
-    Goes from folder to folder by descriptor: nobody can swap one for a link between a check and its use. Raises
-    `OSError`, `ELOOP` for a link.
-    """
-    first, *folders, name = Path(path).absolute().parts
-    folder = os.open(first, FOLDER)
-    try:
-        if len(os.fsencode(path)) >= PATH_MAX_BYTES:
-            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-        for below in folders:
-            above, folder = folder, _open_folder(below, folder)
-            os.close(above)
-        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        os.close(folder)
-
-
-def _open_folder(name: str, above: int) -> int:
-    try:
-        return os.open(name, FOLDER, dir_fd=above)
-    except NotADirectoryError as error:
-        if stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
-        raise
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn an error of the file system while a source is read into ours, which name it."""
-    shown = printable(str(path))
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise TryAgain(f"{shown} was removed while it was read; nothing was published") from error
-    except OSError as error:
-        raise Unreadable(f"cannot read {shown}: {error.strerror or error}") from error
-
-
-def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -20,12 +19,12 @@ from digitrec.ingest.rejects import (
     RejectsFile,
     check_early,
 )
-from digitrec.ingest.shards import ShardWriter, StagedShard
+from digitrec.ingest.shards import Shard, ShardWriter
 from digitrec.ingest.text_intake import TextIntake
 from digitrec.options import ReadOptions
 from digitrec.progress import Progress, Step
 from digitrec.shown import printable
-from digitrec.store.commit import sync_file
+from digitrec.storage import Scratch, StagedFile
 
 REJECTS: Final = "rejects.parquet"
 DARKEST_WHITE: Final = 16
@@ -53,15 +52,15 @@ class Intake:
     """
 
     def __init__(
-        self, folder: str | Path, options: ReadOptions, threads: int, progress: Progress, total: int, *, plain: bool
+        self, scratch: Scratch, options: ReadOptions, threads: int, progress: Progress, total: int, *, plain: bool
     ) -> None:
-        self.folder = Path(folder)
         self.options = options
         self.rows = 0
         self.layout: Layout | None = None
-        self.rejects = RejectsFile(self.folder / REJECTS)
+        self.rejects = RejectsFile(scratch.create(REJECTS))
         self.shards: ShardWriter | None = None
         self.skipped: Counter[str] = Counter()
+        self._scratch = scratch
         self._bytes = 0
         self._spans: list[Span] = []
         self._notes: list[str] = []
@@ -90,16 +89,16 @@ class Intake:
         self._bytes += source.bytes
         return Source(source.name, source.bytes, sha256)
 
-    def close(self) -> list[StagedShard]:
-        """Finish and sync everything staged; return the shards. Raises `BadData` for images that were not scaled."""
+    def close(self) -> tuple[list[Shard], StagedFile]:
+        """Finish and sync everything staged; return the shards and the rejects. Raises `BadData` for images that were
+        not scaled."""
         if self._lit and not self._bright and self.options.pixel_max is None:
             raise BadData(
                 f"no pixel is above {DARKEST_WHITE}: these images are not scaled to 0…255; --pixel-max M says "
                 "which value is white (1, 16, …); nothing was published"
             )
-        self.rejects.close()
-        sync_file(self.folder / REJECTS)
-        return self.shards.close() if self.shards else []
+        rejects = self.rejects.close()
+        return self.shards.close() if self.shards else [], rejects
 
     def facts(self) -> dict[str, Json]:
         """What readers of the dataset need to know."""
@@ -158,7 +157,9 @@ class Intake:
         layout, name = reading.opening.layout, printable(reading.name(source))
         if self.layout is None:
             self._first_name, self.layout = name, layout
-            self.shards = ShardWriter(self.folder, labelled=layout.labelled, keyed=layout.keyed, threads=self._threads)
+            self.shards = ShardWriter(
+                self._scratch, labelled=layout.labelled, keyed=layout.keyed, threads=self._threads
+            )
         if layout.optional != self.layout.optional:
             raise BadData(
                 f"{name} has {layout.optional}, {self._first_name} has {self.layout.optional}; all sources of a "

@@ -7,7 +7,6 @@ each content is remembered by `landing_records`.
 import hashlib
 import itertools
 import logging
-import os
 import re
 import threading
 import time
@@ -15,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from digitrec.catalog.store import Store
 from digitrec.errors import (
@@ -28,10 +26,8 @@ from digitrec.errors import (
     StorageFailed,
     TryAgain,
     UsageError,
-    storage_errors,
 )
 from digitrec.ingest.containers import Unreadable
-from digitrec.ingest.csv import open_regular, reading
 from digitrec.ingest.landing_records import Cache, book, read_record, record_path
 from digitrec.ingest.landing_scan import (
     ENDLESS,
@@ -42,19 +38,15 @@ from digitrec.ingest.landing_scan import (
     list_landing,
     proves_its_end,
     reason_to_wait,
-    state_of,
 )
-from digitrec.ingest.run import IngestReport, ingest
+from digitrec.ingest.origins import SMALL_BYTES, landed_object, reading
+from digitrec.ingest.run import IngestReport, ingest_origins
 from digitrec.progress import Progress, Step, silent
 from digitrec.shown import printable
 
 LOG = logging.getLogger("digitrec.ingest")
-LANDING = "landing"
-SMALL_BYTES = 1 << 20
 SMALL_AT_ONCE = 8
 """Small files wait for the disk, not for a core: several at once share its syncs."""
-CLOCK_TICK_NS = 2_000_000_000
-"""File systems count time in steps of up to two seconds: a file may change twice in one and look the same."""
 NAMED = 10
 
 CHANGED = "it changed while it was looked at"
@@ -137,10 +129,9 @@ class _Tally:
 
 @dataclass(frozen=True)
 class _Fresh:
-    """A file whose content has no landing record: its full path, and the digest that its content had."""
+    """A file whose content has no landing record, and the digest that its content had."""
 
     file: Landed
-    full: Path
     digest: str
 
     @property
@@ -154,13 +145,12 @@ def ingest_landing(
     """Ingest every new file of `landing/`, in the order of paths. Raises only what concerns the store (`StorageFailed`,
     `Misconfigured`). A file that is wrong is refused, remembered and listed; one that cannot be read, or of which the
     store's knowledge is damaged, is listed; one that may not be whole waits."""
-    base = _landing_folder(store)
-    listing = list_landing(base)
+    listing = list_landing(store)
     tally = _Tally(refused=listing.refused)
     cache = Cache(store)
     fresh: dict[str, list[_Fresh]] = {}
-    for file, digest in _hashed(base, listing.files, cache, tally):
-        found = _Fresh(file, Path(base, file.path), digest)
+    for file, digest in _hashed(store, listing.files, cache, tally):
+        found = _Fresh(file, digest)
         try:
             record = read_record(store, found.record)
         except (StorageFailed, OtherFormat) as error:
@@ -176,22 +166,15 @@ def ingest_landing(
     return tally.report(listing.uploads)
 
 
-def _landing_folder(store: Store) -> str:
-    """The full path of landing/, which may itself be a link: it is the operator's, only what lies below it is not."""
-    folder = store.full(LANDING)
-    with storage_errors("read"):
-        return os.path.realpath(folder, strict=os.path.lexists(folder))
-
-
-def _hashed(base: str, files: Sequence[Landed], cache: Cache, tally: _Tally) -> Iterator[tuple[Landed, str]]:
+def _hashed(store: Store, files: Sequence[Landed], cache: Cache, tally: _Tally) -> Iterator[tuple[Landed, str]]:
     """Each file that is whole, as far as can be seen, with its SHA-256. It is hashed only if it was touched."""
     for file in files:
         digest, still = cache.digest(file), cache.stood_still(file)
-        steady = time.time_ns() - file.state[2] > CLOCK_TICK_NS
+        steady = time.time() > file.stat.certain_s
         reason = "" if still else reason_to_wait(file)
         try:
             if digest is None and not reason:
-                digest = _hash(Path(base, file.path), file, still)
+                digest = _hash(store, file, still)
         except (TryAgain, NoInput) as error:
             reason = str(error)
         except Unreadable as error:
@@ -204,10 +187,12 @@ def _hashed(base: str, files: Sequence[Landed], cache: Cache, tally: _Tally) -> 
             yield file, digest
 
 
-def _hash(full: Path, file: Landed, still: bool) -> str:
+def _hash(store: Store, file: Landed, still: bool) -> str:
     """Hash a file (SHA-256). Raises `TryAgain` if it went, or has neither stood `still` nor proves its end."""
-    with open_regular(full, follow_links=False) as opened, reading(full):
-        if not still and not proves_its_end(opened, file.size):
+    origin = landed_object(store, file.key)
+    opened, _ = origin.open()
+    with opened, reading(origin.where):
+        if not still and not proves_its_end(opened, file.stat.size):
             raise TryAgain(ENDLESS)
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
@@ -233,12 +218,12 @@ def _take_all(
                 tally.recall(fresh.file.path, record)
             tell(Step("landing", next(done), files, "files"))
 
-    small = [group for group in groups if group[0].file.size <= SMALL_BYTES]
+    small = [group for group in groups if group[0].file.stat.size <= SMALL_BYTES]
     context = copy_context()  # an orchestrator that is told of progress looks there for its run
     with ThreadPoolExecutor(SMALL_AT_ONCE, "digitrec-landing") as pool:
         list(pool.map(lambda group: context.copy().run(take, group, 1), small))
     for group in groups:
-        if group[0].file.size > SMALL_BYTES:
+        if group[0].file.stat.size > SMALL_BYTES:
             take(group, threads)
 
 
@@ -249,11 +234,12 @@ def _take(store: Store, fresh: _Fresh, tally: _Tally, threads: int | None, progr
     cannot be read, or stands in the way in the store, is refused but not booked: the next run may find it well.
     """
     path, options = fresh.file.path, fresh.file.options
-    if not _unchanged(fresh):
+    if not _unchanged(store, fresh.file):
         tally.wait(path, CHANGED)
         return None
     try:
-        report = ingest(store, [fresh.full], options, threads=threads, progress=progress, follow_links=False)
+        origin = landed_object(store, fresh.file.key)
+        report = ingest_origins(store, [origin], options, threads=threads, progress=progress)
     except (TryAgain, NoInput) as error:
         tally.wait(path, str(error))
         return None
@@ -261,7 +247,7 @@ def _take(store: Store, fresh: _Fresh, tally: _Tally, threads: int | None, progr
         tally.refuse(path, str(error))
         return None
     except BadData as error:
-        if not _unchanged(fresh):
+        if not _unchanged(store, fresh.file):
             tally.wait(path, CHANGED)
             return None
         reason = _for_a_folder(str(error))
@@ -276,7 +262,11 @@ def _take(store: Store, fresh: _Fresh, tally: _Tally, threads: int | None, progr
         return None
     tally.ingested.append((path, report))
     [source] = report.sources
-    booked = book(store, record_path(source.sha256, options), {"dataset": report.dataset})
+    try:
+        booked = book(store, record_path(source.sha256, options), {"dataset": report.dataset})
+    except (Corrupt, OtherFormat) as error:
+        tally.refuse(path, str(error))
+        return None
     if source.sha256 == fresh.digest:
         return booked
     tally.wait(path, CHANGED)
@@ -296,9 +286,10 @@ def _for_a_folder(reason: str) -> str:
     return first + where + newline + rest
 
 
-def _unchanged(fresh: _Fresh) -> bool:
+def _unchanged(store: Store, file: Landed) -> bool:
     """True if the file is what it was when it was listed."""
     try:
-        return state_of(fresh.full.lstat()) == fresh.file.state
-    except OSError:
+        found = landed_object(store, file.key).stat()
+    except Unreadable:
         return False
+    return found is not None and found.state == file.stat.state

@@ -5,17 +5,16 @@ another request, and has a record of its own.
 """
 
 import contextlib
-import json
-from pathlib import Path
 
 from digitrec.catalog.layout import landed_path
-from digitrec.catalog.manifest import Json, canonical, check_format, digest_of
+from digitrec.catalog.manifest import Json, canonical, digest_of, parse_json
+from digitrec.catalog.publish import create
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
-from digitrec.errors import Corrupt, storage_errors
+from digitrec.errors import DigitrecError
 from digitrec.ingest.landing_scan import FOLDER_OPTIONS, Landed
 from digitrec.options import IngestOptions
-from digitrec.store.commit import put_if_absent, write_replacing
+from digitrec.storage import NotFound
 
 CACHE = "landed/cache.json"
 
@@ -28,27 +27,28 @@ def record_path(digest: str, options: IngestOptions) -> str:
 
 def read_record(store: Store, record: str) -> dict[str, str] | None:
     """What became of a content: `{"dataset": name}`, `{"refused": reason}`, or None. Raises `Corrupt`,
-    `StorageFailed` if it cannot be read, `OtherFormat` if a newer digitrec wrote it."""
-    path = Path(store.full(record))
-    with storage_errors("read", path):
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
+    `StorageFailed` if it cannot be read, `OtherFormat` if another digitrec wrote it."""
     try:
-        entry = json.loads(data)
-        found_format = int(entry["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"{path} is damaged; remove it, and its file is looked at again") from error
-    check_format(found_format, path)
-    return {str(name): str(value) for name, value in entry.items()}
+        data = store.storage.read(record)
+    except NotFound:
+        return None
+    where = store.address(record)
+    entry = parse_json(data, where, f"{where} is damaged; remove it, and its file is looked at again")
+    return {str(name): str(value) for name, value in entry.items() if name != "format"}
 
 
 def book(store: Store, record: str, outcome: dict[str, str]) -> dict[str, str]:
-    """Put-if-absent; what is there says the same, unless a refused file was tried again: then the newer word holds."""
+    """Put a landing record, unless there is one; return the one that holds.
+
+    One that is there holds, unless a refused file was tried again and became a dataset. Raises like `read_record`.
+    """
     data = (canonical({"format": FORMAT} | outcome) + "\n").encode()
-    if not put_if_absent(store, record, data) and "dataset" in outcome:
-        write_replacing(store, record, data)
+    if create(store, record, data):
+        return outcome
+    there = read_record(store, record)
+    if there is not None and ("dataset" in there or "refused" in outcome):
+        return there
+    store.storage.put(record, data)
     return outcome
 
 
@@ -65,14 +65,14 @@ class Cache:
 
     def stood_still(self, file: Landed) -> bool:
         """True if the run before saw the file in this state."""
-        return file.path in self._before and self._before[file.path][0] == file.lasting_state
+        return file.path in self._before and self._before[file.path][0] == file.stat.state
 
     def digest(self, file: Landed) -> str | None:
         """The file's digest, if it was hashed in this state."""
         return self._before[file.path][1] if self.stood_still(file) else None
 
     def note(self, file: Landed, digest: str | None) -> None:
-        self._now[file.path] = [file.lasting_state, digest]
+        self._now[file.path] = [file.stat.state, digest]
 
     def write_digests(self) -> None:
         """Write what was hashed. What waits is noted only when the run ends: a run beside this one is not the next."""
@@ -82,13 +82,14 @@ class Cache:
         self._write(self._now)
 
     def _read(self) -> dict[str, list[Json]]:
-        with contextlib.suppress(OSError, ValueError):
-            cache = json.loads(Path(self._store.full(CACHE)).read_bytes())
-            if isinstance(cache, dict):
-                return {path: entry for path, entry in cache.items() if isinstance(entry, list) and len(entry) == 2}
+        with contextlib.suppress(NotFound, DigitrecError):
+            files = parse_json(self._store.storage.read(CACHE), CACHE, f"{CACHE} is damaged").get("files")
+            if isinstance(files, dict):
+                return {path: entry for path, entry in files.items() if isinstance(entry, list) and len(entry) == 2}
         return {}
 
     def _write(self, entries: dict[str, list[Json]]) -> None:
         if entries != self._written:
-            write_replacing(self._store, CACHE, (canonical(entries) + "\n").encode())
+            cache = canonical({"format": FORMAT, "files": entries})
+            self._store.storage.put(CACHE, (cache + "\n").encode())
             self._written = entries

@@ -1,25 +1,23 @@
 """What lies in `landing/`: its files with the options of their folders, and which of them may still be under way.
 
-Whoever may drop files there is a stranger. No link is followed, nothing but a regular file is opened, and a folder that
-is renamed or removed while it is listed is no error.
+Whoever may drop files there is a stranger: no link is followed, and nothing but a regular file is opened.
 """
 
-import io
-import os
-import stat
 import time
 import tomllib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pydantic import ValidationError
 
-from digitrec.errors import DigitrecError, StorageFailed, explain
-from digitrec.ingest.csv import NO_LINKS, kind_of, open_regular, open_unlinked, reading
+from digitrec.catalog.store import Store
+from digitrec.errors import DigitrecError
+from digitrec.ingest.containers import read_up_to
+from digitrec.ingest.origins import BinaryFile, landed_object, reading
 from digitrec.options import IngestOptions
 from digitrec.shown import printable
+from digitrec.storage import Stat
 
+LANDING = "landing"
 OPTIONS_FILE = ".digitrec.toml"
 FOLDER_OPTIONS = ("no_header", "label", "key", "pixel_max")
 """What a folder may say of its files. Nothing that loosens a check."""
@@ -53,23 +51,15 @@ class FolderOptions:
 
 @dataclass(frozen=True)
 class Landed:
-    """A regular file of landing/: its path relative to it, what tells whether it was touched, and its folder's options.
-
-    `state` is size, mtime (ns), ctime (ns), inode and device.
-    """
+    """A regular file of landing/: its path relative to it, what is known of it, and its folder's options."""
 
     path: str
-    state: tuple[int, ...]
+    stat: Stat
     options: IngestOptions
 
     @property
-    def size(self) -> int:
-        return self.state[0]
-
-    @property
-    def lasting_state(self) -> list[int]:
-        """`state` as far as it outlasts a restart of the machine, which may number devices anew."""
-        return list(self.state[:-1])
+    def key(self) -> str:
+        return f"{LANDING}/{self.path}"
 
 
 @dataclass
@@ -84,86 +74,58 @@ class Listing:
         self.refused.append(NotTaken(printable(path), reason))
 
 
-def list_landing(base: str) -> Listing:
-    """List the files below `base`, in the order of their paths. What cannot be read, or is no file, is refused.
+def list_landing(store: Store) -> Listing:
+    """List the files of landing/, in the order of their paths. What cannot be read, or is no file, is refused.
 
-    Raises `StorageFailed` if `base` itself cannot be read; one that is not there is empty.
+    Raises `StorageFailed` or `Misconfigured` if landing/ itself cannot be read; one that is not there is empty.
     """
-    found = Listing()
-    pending = [("", FolderOptions())]
-    while pending:
-        pending += _list_folder(base, *pending.pop(), found)
-    found.files.sort(key=lambda file: file.path)
+    found, walked = Listing(), {}
+    for entry in store.storage.walk(LANDING, lambda name: not _is_upload(name)):
+        path = entry.key.removeprefix(f"{LANDING}/").removesuffix("/")
+        if _is_upload(_name_of(path)) and _name_of(path) != OPTIONS_FILE:
+            found.uploads += 1
+        else:
+            walked[path] = entry
+    said = {path: walked.pop(path) for path in sorted(walked) if _name_of(path) == OPTIONS_FILE}
+    options = {_folder_of(path): _read_options(store, path, found) for path in said}
+    for path, entry in sorted(walked.items()):
+        nearest = _find_nearest(options, path)
+        if entry.stat is None or entry.problem or nearest.problem:
+            found.refuse(path, entry.problem or nearest.problem)
+        else:
+            found.files.append(Landed(path, entry.stat, nearest.options))
     return found
 
 
-def _list_folder(
-    base: str, folder: str, inherited: FolderOptions, found: Listing
-) -> Iterable[tuple[str, FolderOptions]]:
-    """Add what lies in a folder (path relative to `base`) to `found`; return the folders in it, with their options."""
+def _name_of(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _is_upload(name: str) -> bool:
+    """Whether a file or folder is under way by its name."""
+    return name.startswith(".") or name.lower().endswith(UPLOADS)
+
+
+def _find_nearest(options: dict[str, FolderOptions], path: str) -> FolderOptions:
+    """The options of the nearest folder above a file that has some."""
+    while path:
+        path = _folder_of(path)
+        if path in options:
+            return options[path]
+    return FolderOptions()
+
+
+def _read_options(store: Store, path: str, found: Listing) -> FolderOptions:
+    """What a `.digitrec.toml` says. One that is wrong is itself refused."""
     try:
-        descriptor = open_unlinked(f"{base}/{folder}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with os.scandir(descriptor) as listed:
-                entries = list(listed)
-            options = _read_options(base, folder, entries, found) or inherited
-            return [(path, options) for entry in entries if (path := _add(entry, folder, options, found))]
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        return []  # its sender has renamed or removed it
-    except OSError as error:
-        if not folder:
-            raise StorageFailed(explain(error, "read")) from error
-        found.refuse(folder, error.strerror or str(error))
-        return []
-
-
-def _add(entry: "os.DirEntry[str]", folder: str, options: FolderOptions, found: Listing) -> str:
-    """Add a file to `found`, or say why it is none; return the path if it is a folder, else ""."""
-    path = f"{folder}/{entry.name}" if folder else entry.name
-    if entry.name == OPTIONS_FILE:
-        return ""
-    if entry.name.startswith(".") or entry.name.lower().endswith(UPLOADS):
-        found.uploads += 1
-        return ""
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        found.refuse(path, error.strerror or str(error))
-        return ""
-    if stat.S_ISDIR(status.st_mode):
-        return path
-    problem = _no_source(path, status) or options.problem
-    if problem:
-        found.refuse(path, problem)
-    else:
-        found.files.append(Landed(path, state_of(status), options.options))
-    return ""
-
-
-def _no_source(path: str, status: os.stat_result) -> str:
-    """Why what lies there is never opened; "" for a regular file of one name."""
-    if stat.S_ISLNK(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink > 1):
-        return NO_LINKS
-    if kind := kind_of(status.st_mode):
-        return f"it is {kind}; expected a file"
-    return "" if os.fsencode(path).decode("utf-8", "replace") == path else "its name is not UTF-8 text; rename it"
-
-
-def _read_options(
-    base: str, folder: str, entries: Sequence["os.DirEntry[str]"], found: Listing
-) -> FolderOptions | None:
-    """What the folder's own `.digitrec.toml` says, or None if it has none. One that is wrong is itself refused."""
-    if all(entry.name != OPTIONS_FILE for entry in entries):
-        return None
-    path = f"{folder}/{OPTIONS_FILE}" if folder else OPTIONS_FILE
-    full = Path(f"{base}/{path}")
-    try:
-        with open_regular(full, follow_links=False) as file, reading(full):
-            data = file.read(OPTIONS_MAX_BYTES + 1) or b""
+        origin = landed_object(store, f"{LANDING}/{path}")
+        file, _ = origin.open()
+        with file, reading(origin.where):
+            data = read_up_to(file, OPTIONS_MAX_BYTES + 1)
         return FolderOptions(parse_options(data))
     except (DigitrecError, ValueError) as error:
         found.refuse(path, str(error))
@@ -189,26 +151,24 @@ def parse_options(data: bytes) -> IngestOptions:
         raise ValueError(f"{key} = {first['input']!r:.40}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
 
 
-def state_of(status: os.stat_result) -> tuple[int, ...]:
-    """What tells whether a file was touched. Its size and mtime alone do not: `rsync -t` and `cp -p` set the latter."""
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
-
-
 def reason_to_wait(file: Landed) -> str:
     """Why the file's time alone says that it may not be whole, or ""."""
-    age_s = (time.time_ns() - file.state[1]) / 1e9
+    age_s = time.time() - file.stat.modified_s
     if age_s < 0:
         return "its time lies in the future: its sender's clock is ahead"
     return f"it was touched in the last {QUIET_S} s" if age_s < QUIET_S else ""
 
 
-def proves_its_end(file: io.FileIO, size: int) -> bool:
-    """True if the file ends in a newline, or its content says where it ends and that is here.
+def proves_its_end(file: BinaryFile, size: int) -> bool:
+    """True if the file ends in a newline, or its content says where it ends and that is here; leaves it at its
+    beginning.
 
     A stream of gzip, zstd or bzip2 has no mark at its end; but who reads it notices where it is cut short.
     """
-    start = os.pread(file.fileno(), 512, 0)
-    tail = os.pread(file.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES))
+    start = read_up_to(file, 512)
+    file.seek(max(0, size - TAIL_BYTES))
+    tail = read_up_to(file, TAIL_BYTES)
+    file.seek(0)
     if start.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh")):
         return True
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):

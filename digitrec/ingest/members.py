@@ -36,7 +36,7 @@ def readings_of(source: SourceFile, options: ReadOptions) -> tuple[list[Reading]
 
     Raises `BadData` for a source that is no CSV of digits, or an archive of which it is not clear what is meant.
     """
-    where = printable(str(source.path))
+    where = source.where
     texts = source.texts(in_order=options.in_order)
     if [text.member for text in texts] == [None]:
         if options.member:

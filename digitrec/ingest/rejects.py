@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from digitrec.contract import PIXELS, REJECTS_SCHEMA
-from digitrec.errors import BadData, storage_errors
+from digitrec.errors import BadData, DigitrecError
 from digitrec.shown import printable
+from digitrec.storage import StagedFile
 
 TEXT_MAX_BYTES = 200
 VALUE_MAX = 40
@@ -87,16 +87,15 @@ def escaped(raw: bytes, note: str = "") -> str:
 class RejectsFile:
     """Collects rejects into a Parquet file, a batch at a time, so that memory does not grow with their number."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, file: StagedFile) -> None:
         self.counts: Counter[str] = Counter()
         self.first: list[Reject] = []
         self.judged: list[Reject] = []
         self._batch: list[Reject] = []
-        self._path = path
-        with storage_errors("write", path):
-            self._writer = pq.ParquetWriter(
-                path, REJECTS_SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True
-            )
+        self._file = file
+        self._writer = pq.ParquetWriter(
+            file, REJECTS_SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True
+        )
 
     @property
     def total(self) -> int:
@@ -113,22 +112,25 @@ class RejectsFile:
             if len(self._batch) >= BATCH_ROWS:
                 self._flush()
 
-    def close(self) -> None:
+    def close(self) -> StagedFile:
+        """Finish the file, and return it."""
         if self._batch:
             self._flush()
-        with storage_errors("write", self._path):
-            self._writer.close()
+        self._writer.close()
+        self._file.close()
+        return self._file
 
     def abandon(self) -> None:
         """Close the file whatever it holds; it will be removed."""
-        with suppress(OSError):
-            self._writer.close()
+        if not self._file.closed:
+            with suppress(DigitrecError):
+                self._writer.close()
+            self._file.discard()
 
     def _flush(self) -> None:
         columns = zip(*map(astuple, self._batch), strict=True)
         arrays = [pa.array(list(column), field.type) for column, field in zip(columns, REJECTS_SCHEMA, strict=True)]
-        with storage_errors("write", self._path):
-            self._writer.write_table(pa.Table.from_arrays(arrays, schema=REJECTS_SCHEMA))
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=REJECTS_SCHEMA))
         self._batch.clear()
 
 

@@ -1,49 +1,33 @@
 """`ingest()`: CSV files → one dataset, published once."""
 
-import contextlib
 import os
-import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
-from digitrec.catalog.layout import (
-    NAME_DIGITS,
-    dataset_folder,
-    digest_name,
-    manifest_path,
-    name_from,
-    staging_folder,
-)
-from digitrec.catalog.manifest import (
-    File,
-    Json,
-    Manifest,
-    Source,
-    describe,
-    digest_of,
-    find_manifest,
-    publish,
-    read_manifest,
-    same_request,
-)
+from digitrec.catalog.layout import check_name, dataset_folder, name_from, source_note
+from digitrec.catalog.manifest import Json, Manifest, Source, digest_of, find_manifest
+from digitrec.catalog.pending import confirm_note, put_note
+from digitrec.catalog.publish import Published, find_published, publish, upload
 from digitrec.catalog.store import Store
-from digitrec.errors import AlreadyPublished, NoInput, UsageError
+from digitrec.catalog.sweep import sweep_folder
+from digitrec.errors import NoInput, UsageError
 from digitrec.ingest.csv import SourceFile
 from digitrec.ingest.intake import REJECTS, Intake
 from digitrec.ingest.members import Reading, readings_of
+from digitrec.ingest.origins import SMALL_BYTES, Origin, held, local_file
 from digitrec.ingest.rejects import check_budget
-from digitrec.ingest.shards import StagedShard
+from digitrec.ingest.shards import Shard
 from digitrec.limits import cores
 from digitrec.options import IngestOptions
 from digitrec.progress import Progress, silent
 from digitrec.shown import printable
-from digitrec.store.commit import make_folder, remove_folder, settle, sweep
+from digitrec.storage import StagedFile
 
 SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".tgz", ".zip", ".tar", ".csv", ".tsv", ".txt")
-SMALL_BYTES = 1 << 20
+UPLOADS_AT_ONCE = 4
 RECIPE = 1
 """Version of what ingest makes of a row: another one makes another dataset of the same sources."""
 
@@ -93,31 +77,38 @@ def ingest(
     *,
     threads: int | None = None,
     progress: Progress = silent,
-    follow_links: bool = True,
 ) -> IngestReport:
-    """Check the rows of CSV files and publish the good ones as one dataset.
+    """Check the rows of CSV files and publish the good ones as one dataset; report what is published then.
 
     Sources may be packed or archives (`containers`), and glob patterns; they are read in natural order unless
-    `options.in_order`. With `follow_links=False` sources are literal paths, and a symbolic or hard link is refused with
-    `NoInput`. Raises `UsageError` for a bad name, none for several sources, or one given twice; `NoInput` for
+    `options.in_order`. Raises `UsageError` for a bad name, none for several sources, or one given twice; `NoInput` for
     a source that is no regular file, `BadData` for a refused file or too many rejects, `TryAgain` for a source that
     changed, `AlreadyPublished` if the name holds something else, `StorageFailed`. Then nothing was published.
     """
+    origins = [local_file(path) for path in expand(sources, in_order=options.in_order)]
+    return ingest_origins(store, origins, options, threads=threads, progress=progress)
+
+
+def ingest_origins(
+    store: Store,
+    origins: Sequence[Origin],
+    options: IngestOptions,
+    *,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> IngestReport:
+    """Do what `ingest` does with sources in this order, wherever they lie."""
     started = time.monotonic()
-    paths = expand(sources, in_order=options.in_order) if follow_links else [Path(source) for source in sources]
-    if options.dataset is None and len(paths) > 1:
-        raise UsageError(f"{len(paths)} sources make one dataset: name it with --dataset")
-    open_source = partial(SourceFile, follow_links=follow_links)
-    done = already_done(store, paths, options, open_source)
-    if done is None:
-        done = seal(store, paths, options, open_source, threads or cores(), progress)
-    manifest, already = done
-    return report_of(manifest, already, time.monotonic() - started)
-
-
-OpenSource = Callable[[Path], SourceFile]
-Done = tuple[Manifest, bool]
-"""The dataset's manifest, and whether it was there before."""
+    if options.dataset is not None:
+        check_name(options.dataset)
+    elif len(origins) > 1:
+        raise UsageError(f"{len(origins)} sources make one dataset: name it with --dataset")
+    if len(origins) == 1:
+        origins = [held(origins[0])]
+    there = find_done(store, origins, options)
+    done = Published(there, created=False) if there else make(store, origins, options, threads or cores(), progress)
+    sweep_folder(store, done.manifest.folder, done.manifest.paths)
+    return report_of(done, time.monotonic() - started)
 
 
 def expand(sources: Sequence[str | Path], *, in_order: bool) -> list[Path]:
@@ -156,39 +147,25 @@ def _matches(pattern: Path) -> list[Path]:
     return found
 
 
-def already_done(store: Store, paths: Sequence[Path], options: IngestOptions, open_source: OpenSource) -> Done | None:
-    """The dataset, if it was published before. Large sources are hashed only if there is a name for it."""
-    if options.dataset:
-        known = store.exists(manifest_path(dataset_folder(options.dataset)))
+def find_done(store: Store, origins: Sequence[Origin], options: IngestOptions) -> Manifest | None:
+    """Return the dataset if it was published before. Large sources are hashed only if they may be known: a dataset has
+    the name, or a source with this stem and size was read before."""
+    if options.dataset is not None:
+        known = find_manifest(store, dataset_folder(options.dataset)) is not None
     else:
-        known = _size_of(paths[0], open_source) <= SMALL_BYTES or _has_family(store, stem_of(paths[0].name))
+        [origin] = origins
+        found = origin.stat()
+        note = source_note(stem_of(origin.name), found.size) if found and found.size > SMALL_BYTES else ""
+        known = not note or store.storage.exists(note)
     if not known:
         return None
-    hashed = [_hashed(path, options, open_source) for path in paths]
-    wanted = describe_request(options, *zip(*hashed, strict=True))
-    there = find_manifest(store, dataset_folder(wanted.name))
-    if there:
-        same_request(store, dataset_folder(wanted.name), wanted)
-        return there, True
-    return None
+    hashed = [_hashed(origin, options) for origin in origins]
+    return find_published(store, describe_request(options, *zip(*hashed, strict=True)))
 
 
-def _size_of(path: Path, open_source: OpenSource) -> int:
-    with open_source(path) as source:
-        return source.bytes
-
-
-def _has_family(store: Store, stem: str) -> bool:
-    """True if a dataset is called after such a stem. Looks at all names: for small files hashing is quicker."""
-    family = re.compile(re.escape(name_from(stem, "0" * NAME_DIGITS)[:-NAME_DIGITS]) + f"[0-9a-f]{{{NAME_DIGITS}}}")
-    with contextlib.suppress(FileNotFoundError), os.scandir(store.full("datasets")) as entries:
-        return any(family.fullmatch(entry.name) for entry in entries)
-    return False
-
-
-def _hashed(path: Path, options: IngestOptions, open_source: OpenSource) -> tuple[Source, list[Reading]]:
+def _hashed(origin: Origin, options: IngestOptions) -> tuple[Source, list[Reading]]:
     """A source's digest, and how it would be read; its rows are not looked at."""
-    with open_source(path) as source:
+    with SourceFile(origin) as source:
         readings, _ = readings_of(source, options)
         return Source(source.name, source.bytes, source.finish()), readings
 
@@ -223,101 +200,84 @@ def describe_request(
     return Manifest("dataset", name, asked, (), tuple(sources))
 
 
-def seal(
-    store: Store,
-    paths: Sequence[Path],
-    options: IngestOptions,
-    open_source: OpenSource,
-    threads: int,
-    progress: Progress,
-) -> Done:
-    """Read the sources into a staging folder; if the rejects stay within the budget, publish what came of them."""
-    total, plain = _survey(paths, open_source)
-    sweep(store, "_staging")
+def make(
+    store: Store, origins: Sequence[Origin], options: IngestOptions, threads: int, progress: Progress
+) -> Published:
+    """Read the sources; if the rejects stay within the budget, publish what came of them."""
+    total, plain = _survey(origins)
     with (
-        staged(store) as staging,
-        Intake(store.full(staging), options, threads, progress, total, plain=plain) as intake,
+        store.storage.scratch() as scratch,
+        Intake(scratch, options, threads, progress, total, plain=plain) as intake,
     ):
         sources, readings = [], []
-        for path in paths:
-            with open_source(path) as source:
+        for origin in origins:
+            with SourceFile(origin) as source:
                 these, notes = readings_of(source, options)
                 sources.append(intake.take(source, these, notes))
                 readings.append(these)
         check_budget(intake.rejects, intake.rows, options.max_rejects)
-        shards = intake.close()
+        shards, rejects = intake.close()
         manifest = replace(describe_request(options, sources, readings), facts=intake.facts())
-        return settle_and_publish(store, staging, manifest, shards, intake)
+        if there := find_published(store, manifest):
+            return Published(there, created=False)
+        manifest = upload_all(store, manifest, shards, rejects, intake.rejects.total)
+        if options.dataset is None and total > SMALL_BYTES:
+            store.storage.put(source_note(stem_of(sources[0].name), total), b"")
+        return publish_noted(store, manifest)
 
 
-def _survey(paths: Sequence[Path], open_source: OpenSource) -> tuple[int, bool]:
-    """Bytes of all sources, and whether none is packed. Raises like `open_regular`."""
+def _survey(origins: Sequence[Origin]) -> tuple[int, bool]:
+    """Bytes of all sources, and whether none is packed. Raises like `Origin.open`."""
     total, plain = 0, True
-    for path in paths:
-        with open_source(path) as source:
+    for origin in origins:
+        with SourceFile(origin) as source:
             total += source.bytes
             plain = plain and not source.packed
     return total, plain
 
 
-@contextlib.contextmanager
-def staged(store: Store) -> Iterator[str]:
-    """A staging folder (store-relative) of our own; it goes, whatever happens."""
-    folder = staging_folder()
-    try:
-        make_folder(store, folder)
-        yield folder
-    finally:
-        remove_folder(store, folder)
+def upload_all(
+    store: Store, manifest: Manifest, shards: Sequence[Shard], rejects: StagedFile, rejected: int
+) -> Manifest:
+    """Upload what was staged, several files at once; return the manifest with them."""
+    with ThreadPoolExecutor(UPLOADS_AT_ONCE, "digitrec-upload") as pool:
+        sent = [
+            pool.submit(
+                upload,
+                store,
+                manifest.folder,
+                shard.file,
+                f"shard-{index:05d}.parquet",
+                rows=shard.rows,
+                row_groups=shard.row_groups,
+            )
+            for index, shard in enumerate(shards)
+        ]
+        sent.append(pool.submit(upload, store, manifest.folder, rejects, REJECTS, rows=rejected))
+        return replace(manifest, files=tuple(file.result() for file in sent))
 
 
-def settle_and_publish(
-    store: Store, staging: str, manifest: Manifest, shards: Sequence[StagedShard], intake: Intake
-) -> Done:
-    """Move the staged files to the names that carry their digests, and create the manifest."""
-    folder = dataset_folder(manifest.name)
-    there = find_manifest(store, folder)
-    if there:
-        same_request(store, folder, manifest)
-        return there, True
-    rejects = describe(store, f"{staging}/{REJECTS}", rows=intake.rejects.total)
-    files = []
-    for index, shard in enumerate(shards):
-        path = f"{folder}/{digest_name('shard', index, shard.sha256)}"
-        settle(store, store.relative(shard.path), path, shard.sha256)
-        files.append(File(path, shard.rows, shard.bytes, shard.sha256, shard.row_groups))
-    path = f"{folder}/rejects-{rejects.sha256[:12]}.parquet"
-    settle(store, rejects.path, path, rejects.sha256)
-    manifest = replace(manifest, files=(*files, replace(rejects, path=path)))
-    try:
-        created = publish(store, folder, manifest)
-    except AlreadyPublished:
-        remove_strays(store, folder, manifest)
-        raise
-    if created:
-        sweep(store, folder, keep={manifest_path(folder), *(file.path for file in manifest.files)})
-    return manifest, not created
+def publish_noted(store: Store, manifest: Manifest) -> Published:
+    """Publish a dataset; one without labels is noted before, as still to be scored."""
+    if manifest.facts["labelled"]:
+        return publish(store, manifest)
+    put_note(store, manifest.name)
+    published = publish(store, manifest)
+    confirm_note(store, manifest.name)
+    return published
 
 
-def remove_strays(store: Store, folder: str, loser: Manifest) -> None:
-    """Remove the files of a lost race that the winner does not name."""
-    kept = {file.path for file in read_manifest(store, folder).files}
-    for file in loser.files:
-        if file.path not in kept:
-            Path(store.full(file.path)).unlink(missing_ok=True)
-
-
-def report_of(manifest: Manifest, already: bool, seconds: float) -> IngestReport:
-    facts = manifest.facts
+def report_of(published: Published, seconds: float) -> IngestReport:
+    manifest, facts = published.manifest, published.manifest.facts
     return IngestReport(
         dataset=manifest.name,
-        folder=dataset_folder(manifest.name),
+        folder=manifest.folder,
         rows=manifest.rows,
         rejects=sum(facts["rejects"].values()),
         reasons=facts["rejects"],
         labelled=facts["labelled"],
         keyed=facts["keyed"],
-        already=already,
+        already=not published.created,
         notes=tuple(facts["notes"]),
         seconds=seconds,
         bytes=sum(source.bytes for source in manifest.sources),

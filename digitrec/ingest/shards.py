@@ -1,4 +1,4 @@
-"""Rows → Parquet shards in a staging folder: a thread a shard, a few neighbouring shards at a time.
+"""Rows → staged Parquet shards: a thread a shard, a few neighbouring shards at a time.
 
 The kernel fills `room()`; a full row group goes to the thread that writes its shard. Arrow encodes the row groups of a
 file one after the other, so cores are kept busy by writing several shards at once. Where a shard or a row group ends
@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from digitrec.catalog.manifest import RowGroup
-from digitrec.contract import PIXELS, ROW_GROUP_ROWS, SHARD_ROWS, arrow, ids_digest, shard_schema
-from digitrec.errors import storage_errors
+from digitrec.contract import PIXELS, ROW_GROUP_ROWS, SHARD_ROWS, arrow, shard_schema
+from digitrec.errors import DigitrecError
 from digitrec.ingest.pixels import Rows
-from digitrec.store.commit import sha256_of, sync_file
+from digitrec.storage import Scratch, StagedFile
 
 GROUPS_PER_SHARD = SHARD_ROWS // ROW_GROUP_ROWS
 CORES_PER_SHARD = 2
@@ -33,58 +32,54 @@ SHARDS_AT_ONCE_MAX = 4
 
 
 @dataclass(frozen=True)
-class StagedShard:
-    """A finished, synced shard under its staging path."""
+class Shard:
+    """A finished, synced shard that is not uploaded yet."""
 
-    path: Path
-    rows: int
-    bytes: int
-    sha256: str
+    file: StagedFile
     row_groups: tuple[RowGroup, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(group.rows for group in self.row_groups)
 
 
 class OpenShard:
     """The shard that is being written; used by one thread at a time."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path, self.schema = path, schema
+    def __init__(self, file: StagedFile, schema: pa.Schema) -> None:
+        self.file, self.schema = file, schema
         self.groups: list[RowGroup] = []
         self._writer: pq.ParquetWriter | None = None
 
     def append(self, rows: Rows, keys: Sequence[str]) -> None:
         """Encode one row group and write it."""
-        with storage_errors("write", self.path):
-            self._writer = self._writer or open_writer(self.path, self.schema)
-            self._writer.write_batch(batch_of(self.schema, rows, keys), row_group_size=ROW_GROUP_ROWS)
-        ids = rows.ids
-        self.groups.append(RowGroup(len(ids), int(ids[0]), int(ids[-1]), ids_digest(ids)))
+        self._writer = self._writer or open_writer(self.file, self.schema)
+        self._writer.write_batch(batch_of(self.schema, rows, keys), row_group_size=ROW_GROUP_ROWS)
+        self.groups.append(RowGroup.of(rows.ids))
 
-    def close(self) -> None:
-        with storage_errors("write", self.path):
-            self._close()
-
-    def sealed(self) -> StagedShard:
-        """Synced and hashed, once it is closed."""
-        rows = sum(group.rows for group in self.groups)
-        with storage_errors("write", self.path):
-            sync_file(self.path)
-            return StagedShard(self.path, rows, self.path.stat().st_size, sha256_of(self.path), tuple(self.groups))
-
-    def abandon(self) -> None:
-        """Close the file whatever it holds; it will be removed."""
-        with suppress(OSError):
-            self._close()
-
-    def _close(self) -> None:
+    def finish(self) -> None:
+        """Write what Parquet has at its end."""
         writer, self._writer = self._writer, None
         if writer:
             writer.close()
 
+    def synced(self) -> Shard:
+        """Close the file once it is finished, and return the shard."""
+        self.file.close()
+        return Shard(self.file, tuple(self.groups))
 
-def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    def abandon(self) -> None:
+        """Close the file whatever it holds; it will be removed."""
+        if not self.file.closed:
+            with suppress(DigitrecError):
+                self.finish()
+            self.file.discard()
+
+
+def open_writer(file: StagedFile, schema: pa.Schema) -> pq.ParquetWriter:
     """Pixels do not repeat as whole images and have no order: no dictionary and no statistics for them."""
     return pq.ParquetWriter(
-        path,
+        file,
         schema,
         compression="zstd",
         compression_level=1,
@@ -108,21 +103,21 @@ def batch_of(schema: pa.Schema, rows: Rows, keys: Sequence[str]) -> pa.RecordBat
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 
-def seal_when(closed: "Future[None]", shard: OpenShard) -> StagedShard:
-    closed.result()
-    return shard.sealed()
+def sync_when(finished: "Future[None]", shard: OpenShard) -> Shard:
+    finished.result()
+    return shard.synced()
 
 
 class ShardWriter:
     """Takes rows in order; `close` returns the shards. Errors of the threads behind it are raised by a later call."""
 
-    def __init__(self, folder: str | Path, *, labelled: bool, keyed: bool, threads: int) -> None:
+    def __init__(self, scratch: Scratch, *, labelled: bool, keyed: bool, threads: int) -> None:
         self.rows = 0
-        self._folder, self._keyed = Path(folder), keyed
+        self._scratch, self._keyed = scratch, keyed
         self._schema = shard_schema(labelled=labelled, keyed=keyed)
         shards = min(max(threads // CORES_PER_SHARD, 1), SHARDS_AT_ONCE_MAX)
         self._threads = [ThreadPoolExecutor(1, "digitrec-shard") for _ in range(shards)]
-        self._sealer = ThreadPoolExecutor(1, "digitrec-seal")
+        self._syncer = ThreadPoolExecutor(1, "digitrec-sync")
         # The last shard's thread has work as soon as those before it have all their row groups.
         self._free: queue.SimpleQueue[Rows | None] = queue.SimpleQueue()
         for _ in range(GROUPS_PER_SHARD * (shards - 1) + IN_FLIGHT):
@@ -133,7 +128,7 @@ class ShardWriter:
         self._shards: list[OpenShard] = []
         self._groups = 0
         self._written: deque[Future[None]] = deque()
-        self._finished: list[Future[StagedShard]] = []
+        self._finished: list[Future[Shard]] = []
 
     def room(self) -> Rows:
         """Where the next rows go: at least one. Waits while too many row groups are in flight."""
@@ -149,7 +144,7 @@ class ShardWriter:
         if self._filled == ROW_GROUP_ROWS:
             self._hand_over()
 
-    def close(self) -> list[StagedShard]:
+    def close(self) -> list[Shard]:
         """Finish the last shard; return all of them in order."""
         if self._filled:
             self._hand_over()
@@ -162,8 +157,8 @@ class ShardWriter:
         return shards
 
     def abandon(self) -> None:
-        """Stop the threads. What was staged is left to whoever owns the folder."""
-        for thread in (*self._threads, self._sealer):
+        """Stop the threads. What was staged is removed with its folder."""
+        for thread in (*self._threads, self._syncer):
             thread.shutdown(cancel_futures=True)
         for shard in self._shards:
             shard.abandon()
@@ -176,7 +171,8 @@ class ShardWriter:
         while self._written and self._written[0].done():
             self._written.popleft().result()
         if self._groups % GROUPS_PER_SHARD == 0:
-            self._shards.append(OpenShard(self._folder / f"shard-{len(self._shards):05d}.parquet", self._schema))
+            file = self._scratch.create(f"shard-{len(self._shards):05d}.parquet")
+            self._shards.append(OpenShard(file, self._schema))
         self._groups += 1
         self._written.append(self._thread().submit(self._write, self._shards[-1], rows, filled, keys))
         if self._groups % GROUPS_PER_SHARD == 0:
@@ -189,9 +185,9 @@ class ShardWriter:
             self._free.put(rows)
 
     def _finish_shard(self) -> None:
-        """Syncing and hashing wait for the disk: the thread that encodes goes on with the next shard."""
-        closed = self._thread().submit(self._shards[-1].close)
-        self._finished.append(self._sealer.submit(seal_when, closed, self._shards[-1]))
+        """Syncing waits for the disk: the thread that encodes goes on with the next shard."""
+        finished = self._thread().submit(self._shards[-1].finish)
+        self._finished.append(self._syncer.submit(sync_when, finished, self._shards[-1]))
 
     def _thread(self) -> ThreadPoolExecutor:
         """The thread of the newest shard."""

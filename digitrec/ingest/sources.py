@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from http.client import HTTPException, HTTPResponse, IncompleteRead
@@ -28,7 +29,7 @@ import numpy as np
 
 from digitrec.contract import KAGGLE_PIXELS, LABEL_COLUMN, OPENML_LABEL_COLUMN, OPENML_PIXELS, PIXELS, SIDE
 from digitrec.errors import BadData, Misconfigured, NoInput, Unavailable, explain, storage_errors
-from digitrec.store.commit import replacing
+from digitrec.storage.local import sync
 
 SAMPLE_TRAIN_ROWS = 4000
 SAMPLE_SEED = 20_250_101
@@ -315,5 +316,11 @@ def written(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; it becomes `path`, synced, if nothing goes wrong."""
     with storage_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+        try:
             yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)

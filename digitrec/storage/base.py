@@ -9,8 +9,8 @@ import io
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
+TEMPORARY = ".tmp"
+MAX_PART_BYTES = 255  # names of files on Linux
+MAX_KEY_BYTES = 1024  # S3
+
+
 class NotFound(Exception):
     """There is nothing under this key, and the backend has said so: an error while looking is `StorageFailed`."""
 
@@ -29,17 +34,37 @@ class NotFound(Exception):
         self.key = key
 
 
+class NotPlain(Exception):
+    """What lies under this key is no object of its own: a link, a pipe. `problem` says what, for people."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key, self.problem = key, problem
+
+
 @dataclass(frozen=True)
 class Stat:
     """What is known of an object without reading it.
 
     `size` in bytes; `modified_s`: seconds since the epoch by the backend's clock; `state`: opaque, another one whenever
-    the content may have changed (an ETag; ctime and inode), equal across processes and hosts.
+    the content may have changed (an ETag; ctime and inode), equal across processes and hosts. `certain_s`: from then on
+    (seconds since the epoch) an equal state means equal content; before, a file system's clock may be too coarse.
     """
 
     size: int
     modified_s: float
     state: str
+    certain_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a walk comes upon: an object with its `stat`, or what is none and why (`problem`), or a folder that was not
+    entered, whose key ends in `/`."""
+
+    key: str
+    stat: Stat | None
+    problem: str = ""
 
 
 class Storage(ABC):
@@ -59,7 +84,24 @@ class Storage(ABC):
 
     @abstractmethod
     def open(self, key: str) -> io.BufferedIOBase:
-        """Open an object for reading at any place (seekable, for Parquet). Raises `NotFound`."""
+        """Open an object for reading at any place (seekable, for Parquet). Raises `NotFound`; its reads raise
+        `StorageFailed`."""
+
+    @abstractmethod
+    def open_plain(self, key: str) -> tuple[io.BufferedIOBase | io.RawIOBase, Stat]:
+        """Open an object that other people have put there, and say which state of it was opened.
+
+        Where there are links, none is followed below the first part of the key. Raises `NotPlain` for a link, and what
+        is no file; `NotFound`.
+        """
+
+    @abstractmethod
+    def walk(self, prefix: str, enter: Callable[[str], bool]) -> "list[Found]":
+        """Return what other people have put below a prefix, in no order; no link is followed.
+
+        `enter` says by its name whether a folder is looked into. What goes meanwhile is no error, and what cannot be
+        read is a problem of its own: `StorageFailed` is raised only for the prefix itself.
+        """
 
     @abstractmethod
     def put_if_absent(self, key: str, data: bytes) -> bool:
@@ -97,12 +139,16 @@ class Storage(ABC):
     def list(self, prefix: str) -> list[str]:
         """Return the names directly below a prefix ("" is the root), sorted; those with more below them end in `/`.
 
-        Empty where there is nothing. A listing may lag behind (eventual consistency): nothing is decided by one.
+        Empty where there is nothing. A name with `/` may stay when the last object below it is deleted. A listing may
+        lag behind (eventual consistency): nothing is decided by one.
         """
 
     @abstractmethod
-    def delete(self, key: str) -> None:
-        """Remove an object; nothing happens if there is none."""
+    def delete(self, key: str, *, state: str | None = None) -> bool:
+        """Remove an object; return whether this call has removed one. After a power loss it may be there again.
+
+        With `state` (of `Stat`) only if it is still in that state: an object that was touched or replaced since stays.
+        """
 
     @abstractmethod
     def scratch(self) -> AbstractContextManager["Scratch"]:
@@ -125,16 +171,47 @@ class Storage(ABC):
         """Return what names an object, or a folder of them, to a person."""
         return f"{self.url}/{key}" if key else self.url
 
+    def key_of(self, address: str) -> str | None:
+        """Return the key that an address names ("" for the root), or None if it lies elsewhere."""
+        if address.rstrip("/") == self.url:
+            return ""
+        return address.removeprefix(f"{self.url}/").rstrip("/") if address.startswith(f"{self.url}/") else None
+
     def exists(self, key: str) -> bool:
         """Return whether there is an object under this key."""
         return self.stat(key) is not None
 
 
 def check_key(key: str) -> str:
-    """Return a key that stays inside its storage. Raises `UsageError` for any other one."""
-    if not key or any(part in {"", ".", ".."} for part in key.split("/")) or "\0" in key:
+    """Return a key that every backend can keep, inside its storage. Raises `UsageError` for any other one.
+
+    An object has no others below it: who uses `a` does not use `a/b`.
+    """
+    parts = key.split("/")
+    if any(part in {"", ".", ".."} for part in parts) or "\0" in key:
         raise UsageError(f"{key!r} is no key of a store: expected parts without `.` or `..`, with one / between them")
+    try:
+        longest, whole = max(len(part.encode()) for part in parts), len(key.encode())
+    except UnicodeEncodeError:
+        raise UsageError(f"{key!r} is no key of a store: expected text that UTF-8 can hold") from None
+    if longest > MAX_PART_BYTES or whole > MAX_KEY_BYTES:
+        raise UsageError(
+            f"{key[:100]!r}… is no key of a store: expected at most {MAX_KEY_BYTES} bytes, {MAX_PART_BYTES} of them "
+            "between two /"
+        )
+    if any(is_temporary(part) for part in parts):
+        raise UsageError(f"{key!r} is no key of a store: `.….tmp` is the name of an unfinished file")
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return a key to list below, or "" for the root. Raises `UsageError` for anything else."""
+    return check_key(prefix) if prefix else ""
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a name, without folders, is one that backends give to unfinished files."""
+    return name.startswith(".") and name.endswith(TEMPORARY)
 
 
 class StagedFile(io.RawIOBase):
@@ -149,14 +226,21 @@ class StagedFile(io.RawIOBase):
         self.path = path
         self.bytes = 0
         self._sha = hashlib.sha256()
-        with storage_errors("write", path):
-            self._file = path.open("xb", buffering=1 << 20)
+        try:
+            with storage_errors("write", path):
+                self._file = path.open("xb", buffering=1 << 20)
+        except BaseException:
+            super().close()  # or `close` would look for the file when this is collected
+            raise
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: "Buffer", /) -> int:
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
+        if not view.nbytes:  # `cast` refuses zeros in a shape
+            return 0
+        view = view.cast("B")
         with storage_errors("write", self.path):
             self._file.write(view)
         self._sha.update(view)
@@ -173,6 +257,12 @@ class StagedFile(io.RawIOBase):
     def sha256(self) -> str:
         """The digest, hex, of what has been written."""
         return self._sha.hexdigest()
+
+    def discard(self) -> None:
+        """Close the file without waiting for the disk: it will be removed."""
+        with suppress(OSError):
+            self._file.close()
+        super().close()
 
     def close(self) -> None:
         """Write what is buffered to the disk. Raises `StorageFailed` if the disk refuses."""
@@ -211,7 +301,7 @@ def scratch_folder(folder: Path) -> Iterator[Scratch]:
     """Make a folder, yield it as scratch, and remove it."""
     try:
         with storage_errors("create the folder", folder):
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=0o700, parents=True)
         yield Scratch(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

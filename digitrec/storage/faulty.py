@@ -6,6 +6,7 @@ Without any of them it behaves as the storage inside, and keeps a record of the 
 """
 
 import hashlib
+import io
 import shutil
 import threading
 import time
@@ -14,14 +15,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from digitrec.errors import StorageFailed
-from digitrec.storage.base import Scratch, Stat, Storage
+from digitrec.storage.base import Found, Scratch, Stat, Storage
 
 Verb = Literal[
     "read",
     "open",
+    "open_plain",
+    "walk",
     "put_if_absent",
     "put",
     "upload",
@@ -114,8 +117,14 @@ class FaultyStorage(Storage):
     def read(self, key: str) -> bytes:
         return self._call("read", key, lambda: self.inner.read(key))
 
-    def open(self, key: str) -> BinaryIO:
-        return self._call("open", key, lambda: self.inner.open(key))
+    def open(self, key: str) -> io.BufferedIOBase:
+        return self._call("open", key, lambda: self.inner.open(key), lambda: self.inner.open(key).close())
+
+    def open_plain(self, key: str) -> tuple[io.BufferedIOBase | io.RawIOBase, Stat]:
+        return self._call("open_plain", key, lambda: self.inner.open_plain(key))
+
+    def walk(self, prefix: str, enter: Callable[[str], bool]) -> "list[Found]":
+        return self._call("walk", prefix, lambda: self.inner.walk(prefix, enter))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         with self._listed_later(key):
@@ -148,9 +157,9 @@ class FaultyStorage(Storage):
     def list(self, prefix: str) -> Names:
         return self._call("list", prefix, lambda: self._list(prefix))
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, state: str | None = None) -> bool:
         with self._listed_later(key):
-            self._call("delete", key, lambda: self.inner.delete(key))
+            return self._call("delete", key, lambda: self.inner.delete(key, state=state))
 
     def scratch(self) -> AbstractContextManager[Scratch]:
         return self._call("scratch", "", self.inner.scratch)
@@ -165,20 +174,20 @@ class FaultyStorage(Storage):
         return self.inner.free_bytes()
 
     def _call(
-        self, verb: Verb, key: str, do: Callable[[], Reply], do_first: Callable[[], object] | None = None
+        self, verb: Verb, key: str, do: Callable[[], Reply], do_unheard: Callable[[], object] | None = None
     ) -> Reply:
-        """Do a call with its faults; `do_first` is what is done if the reply is lost, `do` the one sent again."""
+        """Do a call with its faults; `do_unheard` does the same where nobody gets the reply, or will do it again."""
         with self._lock:
             self.calls.append((verb, key))
         time.sleep(self._delay_s(verb, key))
         if self._fail_before(verb, key):
             raise StorageFailed(f"cannot {verb} {self.address(key)}: it failed on purpose, before it was done")
         if self._lose_reply_of(verb, key):
-            (do_first or do)()
-        reply = do()
+            (do_unheard or do)()
         if self._fail_after(verb, key):
+            (do_unheard or do)()
             raise StorageFailed(f"cannot {verb} {self.address(key)}: it failed on purpose, after it was done")
-        return reply
+        return do()
 
     @contextmanager
     def _listed_later(self, key: str) -> Iterator[None]:

@@ -19,12 +19,28 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from digitrec.errors import Misconfigured, StorageFailed, storage_errors
-from digitrec.storage.base import NotFound, Scratch, Stat, Storage, check_key, scratch_folder
+from digitrec.errors import Misconfigured, UsageError, storage_errors, told_by_system
+from digitrec.storage import files
+from digitrec.storage.base import (
+    TEMPORARY,
+    Found,
+    NotFound,
+    NotPlain,
+    Scratch,
+    Stat,
+    Storage,
+    check_key,
+    check_prefix,
+    is_temporary,
+    scratch_folder,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 SCRATCH = "_staging"
-TEMPORARY = ".tmp"
 RENAME_NOREPLACE = 1
 AT_FDCWD = -100
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -42,30 +58,47 @@ class LocalStorage(Storage):
 
     def read(self, key: str) -> bytes:
         path = self._path(key)
-        with storage_errors("read", path), _absent(key):
+        with _failures("read", path), _absence(key, path):
             return path.read_bytes()
 
     def open(self, key: str) -> io.BufferedIOBase:
         path = self._path(key)
-        with storage_errors("read", path), _absent(key):
-            return path.open("rb")
+        with _failures("read", path), _absence(key, path):
+            return io.BufferedReader(_File(path), 1 << 16)
+
+    def open_plain(self, key: str) -> tuple[io.RawIOBase, Stat]:
+        path = self._path(key)
+        try:
+            with _failures("read", path):
+                try:
+                    return files.open_plain(self._beyond_link(path, key))
+                except GONE:
+                    raise NotFound(key) from None
+        except NotPlain as error:
+            raise NotPlain(key, error.problem) from error
+
+    def walk(self, prefix: str, enter: Callable[[str], bool]) -> "list[Found]":
+        folder = self._folder(prefix)
+        found = []
+        with _failures("read", folder):
+            for path, status, problem in files.walk_plain(self._beyond_link(folder, prefix), enter):
+                key = f"{prefix}/{path}" if prefix else path
+                found.append(Found(key, status, problem or _no_key(key)))
+        return found
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         path = self._path(key)
-        with storage_errors("write", path), self._written_beside(path, data) as temporary:
+        with _failures("write", path), self._written_beside(path, io.BytesIO(data)) as temporary:
             created = _name_if_absent(temporary, path)
             sync(path.parent)
             return created
 
     def put(self, key: str, data: bytes) -> None:
-        path = self._path(key)
-        with storage_errors("write", path), self._written_beside(path, data) as temporary:
-            _replace(temporary, path)
-            sync(path.parent)
+        self._put(io.BytesIO(data), self._path(key))
 
     def upload(self, file: Path, key: str) -> None:
         path = self._path(key)
-        with storage_errors("write", path):
+        with _failures("write", path):
             self._make_folder(path.parent)
             self._share(file)
             sync(file)
@@ -74,51 +107,57 @@ class LocalStorage(Storage):
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                self._copy_over(file, path)
+                with file.open("rb") as reading:
+                    self._put(reading, path)
             sync(path.parent)
 
     def copy(self, source: str, target: str) -> None:
         path = self._path(target)
-        with storage_errors("copy to", path):
-            self._make_folder(path.parent)
-            with _absent(source):
-                self._copy_over(self._path(source), path)
-            sync(path.parent)
+        with self.open(source) as reading:
+            self._put(reading, path)
 
     def touch(self, key: str) -> None:
         path = self._path(key)
-        with storage_errors("touch", path), _absent(key):
-            os.utime(path)
+        if not self.exists(key):
+            raise NotFound(key)
+        with _failures("touch", path), _absence(key, path):
+            try:
+                os.utime(path)
+            except PermissionError:  # in a store of several users only an object's owner may set its time
+                self.copy(key, key)
 
     def stat(self, key: str) -> Stat | None:
         path = self._path(key)
-        with storage_errors("look at", path):
+        with _failures("look at", path):
             try:
                 found = path.stat()
             except GONE:
+                _check_links(path)
                 return None
         if stat.S_ISDIR(found.st_mode):
             return None
-        state = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
-        return Stat(found.st_size, found.st_mtime_ns / 1e9, state)
+        return files.stat_of(found)
 
     def list(self, prefix: str) -> list[str]:
-        folder = self._path(prefix) if prefix else Path(self.url)
-        with storage_errors("list", folder):
+        folder = self._folder(prefix)
+        with _failures("list", folder):
             try:
                 with os.scandir(folder) as entries:
-                    return sorted(
-                        entry.name + ("/" if entry.is_dir() else "")
-                        for entry in entries
-                        if not _is_temporary(entry.name)
-                    )
+                    names = [entry.name + ("/" if _is_folder(entry) else "") for entry in entries]
             except GONE:
+                _check_links(folder)
                 return []
+        hidden = {f"{SCRATCH}/"} if not prefix else set()
+        return sorted(name for name in names if not is_temporary(name) and name not in hidden and _is_text(name))
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, state: str | None = None) -> bool:
         path = self._path(key)
-        with storage_errors("remove", path), suppress(*GONE):
+        with _failures("remove", path), suppress(*GONE, IsADirectoryError):
+            if state is not None:
+                return _delete_unchanged(path, state)
             path.unlink()
+            return True
+        return False
 
     def scratch(self) -> AbstractContextManager[Scratch]:
         folder = Path(self.url, SCRATCH)
@@ -127,16 +166,22 @@ class LocalStorage(Storage):
 
     def sweep_unfinished(self, prefix: str, older_than_s: float) -> None:
         before = time.time() - older_than_s
-        with suppress(OSError, StorageFailed):
-            for path in self._path(prefix).iterdir():
-                if _is_temporary(path.name):
-                    _remove_if_older(path, before)
-        with suppress(OSError):
-            for path in Path(self.url, SCRATCH).iterdir():
-                _remove_if_older(path, before)
+        for folder, is_unfinished in ((self._folder(prefix), is_temporary), (Path(self.url, SCRATCH), bool)):
+            with suppress(OSError):
+                for path in folder.iterdir():
+                    if is_unfinished(path.name):
+                        _remove_if_older(path, before)
 
     def local_path(self, key: str) -> Path:
         return self._path(key)
+
+    def key_of(self, address: str) -> str | None:
+        """Return the key of a path, which may be relative to the working directory, or lead through links."""
+        path, root = Path(address).resolve(), Path(self.url).resolve()
+        if not path.is_relative_to(root):
+            return None
+        key = path.relative_to(root).as_posix()
+        return "" if key == "." else key
 
     def free_bytes(self) -> int:
         """Return what the file system of the root has free; of the nearest folder above, if there is no root yet."""
@@ -147,47 +192,54 @@ class LocalStorage(Storage):
     def _path(self, key: str) -> Path:
         return Path(self.url, check_key(key))
 
+    def _beyond_link(self, path: Path, key: str) -> str:
+        """The path of a key where its first part is no link: that one is the operator's, who may have put the folder
+        on another disk. Raises `OSError` if it leads nowhere."""
+        top = Path(self.url, key.partition("/")[0])
+        try:
+            real = os.path.realpath(top, strict=os.path.lexists(top))
+        except FileNotFoundError:
+            _check_links(top)
+            raise
+        return f"{real}/{path.relative_to(top)}" if path != top else real
+
+    def _folder(self, prefix: str) -> Path:
+        return Path(self.url, check_prefix(prefix))
+
+    def _put(self, reading: io.BufferedIOBase, path: Path) -> None:
+        """Create or replace a file with what is read, whole and durably."""
+        with _failures("write", path), self._written_beside(path, reading) as temporary:
+            _replace(temporary, path)
+            sync(path.parent)
+
     @contextmanager
-    def _written_beside(self, path: Path, data: bytes) -> Iterator[Path]:
-        """Write data under a name nobody else knows, synced, in the folder of `path`; yield it, and remove it if it is
-        still there."""
+    def _written_beside(self, path: Path, reading: io.BufferedIOBase) -> Iterator[Path]:
+        """Write what is read under a name nobody else knows, synced, in the folder of `path`; yield its path, and
+        remove it if it is still there."""
         self._make_folder(path.parent)
         temporary = path.parent / f".{uuid.uuid4().hex}{TEMPORARY}"
         try:
-            try:
-                _write_synced(temporary, data)
-            except FileNotFoundError:  # somebody has removed the folder since this process has made it
-                _durable.clear()
-                self._make_folder(path.parent)
-                _write_synced(temporary, data)
-            self._share(temporary)
+            with temporary.open("xb") as file:
+                shutil.copyfileobj(reading, file, 1 << 20)
+                file.flush()
+                self._share(temporary)
+                os.fsync(file.fileno())
             yield temporary
         finally:
-            temporary.unlink(missing_ok=True)
-
-    def _copy_over(self, source: Path, path: Path) -> None:
-        """Copy a file from wherever it lies, and replace `path` with the copy at once."""
-        temporary = path.parent / f".{uuid.uuid4().hex}{TEMPORARY}"
-        try:
-            with source.open("rb") as reading, temporary.open("xb") as writing:
-                shutil.copyfileobj(reading, writing, 1 << 20)
-                writing.flush()
-                os.fsync(writing.fileno())
-            self._share(temporary)
-            _replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder below the root, and all above it, durably.
 
         Each name on the way is synced once by every process that relies on it, whoever has made it: the one that did
-        may have died before it could. Below the root, folders get the root's mode.
+        may have died before it could. Below the root, folders get the root's mode. A folder above it that may be
+        entered but not read cannot be synced.
         """
-        if (self.url, str(folder)) in _durable and folder.is_dir():
-            return
         root = Path(self.url)
         with storage_errors("create the folder", folder):
+            if (self.url, str(folder)) in _durable and folder.is_dir():
+                return
             made = [place for place in (folder, *folder.parents) if not place.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             for place in made:
@@ -196,7 +248,11 @@ class LocalStorage(Storage):
             inside = [place for place in (folder, *folder.parents) if root == place or root in place.parents]
             for place in {*inside, *made}:
                 if (self.url, str(place)) not in _durable or place in made:
-                    sync(place.parent)
+                    try:
+                        sync(place.parent)
+                    except PermissionError:
+                        if root in place.parents:
+                            raise
                     _durable.add((self.url, str(place)))
 
     def _share(self, path: Path) -> None:
@@ -205,6 +261,25 @@ class LocalStorage(Storage):
 
     def _root_mode(self) -> int:
         return Path(self.url).stat().st_mode
+
+
+def _delete_unchanged(path: Path, state: str) -> bool:
+    """Remove a file if it is in this state. No system call does that: so it is taken aside, looked at, and put back
+    if it has changed. Nobody waits for the moment between: what is removed so, no manifest names."""
+    before = path.stat()
+    if files.stat_of(before).state != state:
+        return False
+    aside = path.parent / f".{uuid.uuid4().hex}{TEMPORARY}"
+    path.rename(aside)
+    try:
+        found = aside.stat()  # with another ctime: it was renamed
+        if (found.st_ino, found.st_mtime_ns, found.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size):
+            return True
+        _name_if_absent(aside, path)
+        return False
+    finally:
+        with suppress(FileNotFoundError):
+            aside.unlink()
 
 
 def sync(path: Path) -> None:
@@ -216,24 +291,76 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+class _File(io.FileIO):
+    """A file whose reads raise `StorageFailed`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._path = path
+
+    def readinto(self, buffer: "Buffer", /) -> int | None:
+        with storage_errors("read", self._path):
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with storage_errors("read", self._path):
+            return super().readall()
+
+
 @contextmanager
-def _absent(key: str) -> Iterator[None]:
+def _failures(what: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` into one that names the object, not the temporary file beside it."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise told_by_system(error, what) from error
+
+
+@contextmanager
+def _absence(key: str, path: Path) -> Iterator[None]:
     """Raise `NotFound` for a path that leads to nothing, or to a folder."""
     try:
         yield
     except (*GONE, IsADirectoryError):
+        _check_links(path)
         raise NotFound(key) from None
 
 
-def _is_temporary(name: str) -> bool:
-    return name.startswith(".") and name.endswith(TEMPORARY)
+def _check_links(path: Path) -> None:
+    """Raise `Misconfigured` where nothing is found only because a link on the way leads to nothing: a disk that is not
+    mounted is no absence."""
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if _is_dangling(there):
+        raise told_by_system(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(there)), "follow")
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _is_dangling(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def _no_key(key: str) -> str:
+    """Why the path of a file is no key, for people; "" if it is one."""
+    if not _is_text(key):
+        return "its name is not UTF-8 text; rename it"
+    try:
+        check_key(key)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Return whether a listed name is a folder; one that cannot be followed is an object that `stat` cannot tell."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name is UTF-8: nothing else is a key."""
+    return name.encode("utf-8", "replace") == os.fsencode(name)
 
 
 def _set_mode(path: Path, mode: int) -> None:
@@ -271,15 +398,16 @@ def _replace(source: Path, target: Path) -> None:
 def _name_if_absent(source: Path, target: Path) -> bool:
     """Give a file the name `target` too (or instead), unless that is taken. Return whether it was free."""
     try:
-        return _own_if(FileExistsError, lambda: os.link(source, target), source, target)
+        try:
+            return _own_if(FileExistsError, lambda: os.link(source, target), source, target)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+        refusals = (FileExistsError, FileNotFoundError)
+        return _own_if(refusals, lambda: _rename_if_absent(source, target), source, target)
     except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LINKS:
+        if target.is_dir() or _is_dangling(target):  # no object has the name, and none can get it
             raise
-    try:
-        return _own_if((FileExistsError, FileNotFoundError), lambda: _rename_if_absent(source, target), source, target)
-    except FileExistsError:
         return False
 
 

@@ -5,11 +5,13 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 
-from digitrec.storage.base import NotFound, Scratch, Stat, Storage, check_key, scratch_folder
+from digitrec.errors import storage_errors
+from digitrec.storage.base import Found, NotFound, Scratch, Stat, Storage, check_key, check_prefix, scratch_folder
 
 
 class MemoryStorage(Storage):
@@ -22,10 +24,31 @@ class MemoryStorage(Storage):
         self._states = count(1)
 
     def read(self, key: str) -> bytes:
-        return self._found(key)[0]
+        try:
+            return self._objects[check_key(key)][0]
+        except KeyError:
+            raise NotFound(key) from None
 
     def open(self, key: str) -> io.BufferedIOBase:
         return io.BytesIO(self.read(key))
+
+    def open_plain(self, key: str) -> tuple[io.BufferedIOBase, Stat]:
+        with self._lock:
+            if found := self._objects.get(check_key(key)):
+                return io.BytesIO(found[0]), found[1]
+        raise NotFound(key)
+
+    def walk(self, prefix: str, enter: Callable[[str], bool]) -> list[Found]:
+        start = f"{prefix}/" if check_prefix(prefix) else ""
+        with self._lock:
+            below = {key: stat for key, (_, stat) in self._objects.items() if key.startswith(start)}
+        found = {}
+        for key, stat in below.items():
+            *folders, _ = parts = key.removeprefix(start).split("/")
+            closed = next((n for n, name in enumerate(folders, 1) if not enter(name)), 0)
+            shown = start + "/".join(parts[:closed]) + "/" if closed else key
+            found[shown] = Found(shown, None if closed else stat)
+        return list(found.values())
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         with self._lock:
@@ -39,39 +62,41 @@ class MemoryStorage(Storage):
             self._set(key, data)
 
     def upload(self, file: Path, key: str) -> None:
-        self.put(key, file.read_bytes())
+        with storage_errors("read", file):
+            data = file.read_bytes()
+        self.put(key, data)
 
     def copy(self, source: str, target: str) -> None:
         self.put(target, self.read(source))
 
     def touch(self, key: str) -> None:
-        self.put(key, self.read(key))
+        with self._lock:
+            self._set(key, self.read(key))
 
     def stat(self, key: str) -> Stat | None:
         found = self._objects.get(check_key(key))
         return found[1] if found else None
 
     def list(self, prefix: str) -> list[str]:
-        start = f"{check_key(prefix)}/" if prefix else ""
+        start = f"{prefix}/" if check_prefix(prefix) else ""
         with self._lock:
             below = [key[len(start) :] for key in self._objects if key.startswith(start)]
         return sorted({first + slash for first, slash, _ in (rest.partition("/") for rest in below)})
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, state: str | None = None) -> bool:
         with self._lock:
-            self._objects.pop(check_key(key), None)
+            found = self._objects.get(check_key(key))
+            if found is None or state not in {None, found[1].state}:
+                return False
+            del self._objects[key]
+            return True
 
     def scratch(self) -> AbstractContextManager[Scratch]:
         return scratch_folder(Path(tempfile.gettempdir(), f"digitrec-{uuid.uuid4().hex}"))
 
     def sweep_unfinished(self, prefix: str, older_than_s: float) -> None:
-        """Nothing is ever half-written here."""
-
-    def _found(self, key: str) -> tuple[bytes, Stat]:
-        try:
-            return self._objects[check_key(key)]
-        except KeyError:
-            raise NotFound(key) from None
+        """Do nothing: nothing is ever half-written here."""
+        check_prefix(prefix)
 
     def _set(self, key: str, data: bytes) -> None:
         self._objects[check_key(key)] = (bytes(data), Stat(len(data), time.time(), str(next(self._states))))
