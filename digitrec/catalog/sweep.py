@@ -100,7 +100,7 @@ def sweep_tree(store: Store, prefix: str, *, grace_s: float) -> list[str]:
 def remove_tree(store: Store, prefix: str) -> list[str]:
     """Remove all objects below a prefix that nobody needs any more. Returns the keys removed; failing is no failure."""
     with suppress(DigitrecError):
-        return _remove(store, _walk(store, prefix))
+        return [key for key in reversed(_walk(store, prefix)) if store.storage.delete(key)]
     return []
 
 
@@ -111,12 +111,6 @@ def remove_if_old(store: Store, key: str, grace_s: float) -> bool:
         if found and time.time() - found.modified_s > grace_s:
             return store.storage.delete(key, state=found.state)  # unless it was touched just now
     return False
-
-
-def _remove(store: Store, keys: list[str]) -> list[str]:
-    for key in reversed(keys):
-        store.storage.delete(key)
-    return keys
 
 
 def _walk(store: Store, prefix: str) -> list[str]:
