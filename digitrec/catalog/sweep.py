@@ -92,14 +92,15 @@ def sweep_tree(store: Store, prefix: str, *, grace_s: float) -> list[str]:
         keys = _walk(store, prefix)
         found = [store.storage.stat(key) for key in keys]
         if keys and all(stat and time.time() - stat.modified_s > grace_s for stat in found):
-            return _remove(store, keys)
+            pairs = zip(reversed(keys), reversed(found), strict=True)
+            return [key for key, stat in pairs if stat and store.storage.delete(key, state=stat.state)]
     return []
 
 
 def remove_tree(store: Store, prefix: str) -> list[str]:
     """Remove all objects below a prefix that nobody needs any more. Returns the keys removed; failing is no failure."""
     with suppress(DigitrecError):
-        return _remove(store, _walk(store, prefix))
+        return [key for key in reversed(_walk(store, prefix)) if store.storage.delete(key)]
     return []
 
 
@@ -108,15 +109,8 @@ def remove_if_old(store: Store, key: str, grace_s: float) -> bool:
     with suppress(DigitrecError):
         found = store.storage.stat(key)
         if found and time.time() - found.modified_s > grace_s:
-            store.storage.delete(key)
-            return True
+            return store.storage.delete(key, state=found.state)  # unless it was touched just now
     return False
-
-
-def _remove(store: Store, keys: list[str]) -> list[str]:
-    for key in reversed(keys):
-        store.storage.delete(key)
-    return keys
 
 
 def _walk(store: Store, prefix: str) -> list[str]:

@@ -197,11 +197,11 @@ class SourceFile:
 def _read_at_of(file: BinaryFile) -> ReadAt:
     """How to read a file at any place, from several threads at once."""
     try:
-        descriptor = file.fileno()
+        file.fileno()
     except OSError:  # it is not a file of this machine
         lock = threading.Lock()
     else:
-        return lambda view, position: os.preadv(descriptor, [view], position)
+        return lambda view, position: os.preadv(file.fileno(), [view], position)
 
     def read_at(view: memoryview, position: int) -> int:
         with lock:

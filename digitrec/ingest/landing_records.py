@@ -8,6 +8,7 @@ import contextlib
 
 from digitrec.catalog.layout import landed_path
 from digitrec.catalog.manifest import Json, canonical, digest_of, parse_json
+from digitrec.catalog.publish import create
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
 from digitrec.errors import DigitrecError
@@ -39,11 +40,10 @@ def read_record(store: Store, record: str) -> dict[str, str] | None:
 def book(store: Store, record: str, outcome: dict[str, str]) -> dict[str, str]:
     """Put a landing record, unless there is one; return the one that holds.
 
-    One that is there holds, our own whose reply was lost like another run's, unless a refused file was tried again and
-    became a dataset. Raises like `read_record`.
+    One that is there holds, unless a refused file was tried again and became a dataset. Raises like `read_record`.
     """
     data = (canonical({"format": FORMAT} | outcome) + "\n").encode()
-    if store.storage.put_if_absent(record, data):
+    if create(store, record, data):
         return outcome
     there = read_record(store, record)
     if there is not None and ("dataset" in there or "refused" in outcome):

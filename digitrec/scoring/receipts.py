@@ -4,6 +4,7 @@ A receipt is believed only if it answers the same request for the same partition
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from pydantic import TypeAdapter
@@ -108,11 +109,13 @@ def _keep_alive(store: Store, key: str) -> None:
 
 
 def remove_receipts(request: Request) -> None:
-    """Remove what lies in the attempts' folder: once predictions are published there, nobody needs it.
+    """Remove what lies in the attempts' folder: once predictions are published there, nobody needs it. Failing to is no
+    failure.
 
     A run that is still at work on the same request removes its own.
     """
     folder = attempts_folder(request)
-    for name in request.store.storage.list(folder):
-        if not name.endswith("/"):
-            request.store.storage.delete(f"{folder}/{name}")
+    with suppress(DigitrecError):
+        for name in request.store.storage.list(folder):
+            if not name.endswith("/"):
+                request.store.storage.delete(f"{folder}/{name}")

@@ -3,6 +3,7 @@
 A scheduled run looks at what `pending/` names, and at nothing else that was ever published.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from digitrec.catalog import listing, pending
@@ -50,15 +51,23 @@ def remove_notes(store: Store, selection: Selection) -> None:
 
 
 def remove_note(store: Store, dataset: Manifest) -> None:
-    """Remove the note on a dataset that needs no predictions any more.
+    """Remove the note on a dataset that needs no predictions any more. Failing to is no failure: the next run tries.
 
     If another one has taken its name meanwhile, that one's note may have gone instead: then it is put again. (One that
     comes later still confirms its note itself.)
     """
-    pending.remove_note(store, dataset.name)
-    there = find_manifest(store, dataset_folder(dataset.name))
-    if there is not None and there.digest != dataset.digest:
-        pending.put_note(store, dataset.name)
+    with suppress(DigitrecError):
+        pending.remove_note(store, dataset.name)
+        if _may_be_replaced(store, dataset):
+            pending.put_note(store, dataset.name)
+
+
+def _may_be_replaced(store: Store, dataset: Manifest) -> bool:
+    try:
+        there = find_manifest(store, dataset_folder(dataset.name))
+    except DigitrecError:
+        return True
+    return there is not None and there.digest != dataset.digest
 
 
 def _select_pending(store: Store) -> Selection:

@@ -144,8 +144,11 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def delete(self, key: str) -> None:
-        """Remove an object; nothing happens if there is none. After a power loss it may be there again."""
+    def delete(self, key: str, *, state: str | None = None) -> bool:
+        """Remove an object; return whether this call has removed one. After a power loss it may be there again.
+
+        With `state` (of `Stat`) only if it is still in that state: an object that was touched or replaced since stays.
+        """
 
     @abstractmethod
     def scratch(self) -> AbstractContextManager["Scratch"]:

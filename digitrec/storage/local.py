@@ -143,17 +143,21 @@ class LocalStorage(Storage):
         with _failures("list", folder):
             try:
                 with os.scandir(folder) as entries:
-                    names = [entry.name + ("/" if entry.is_dir() else "") for entry in entries]
+                    names = [entry.name + ("/" if _is_folder(entry) else "") for entry in entries]
             except GONE:
                 _check_links(folder)
                 return []
         hidden = {f"{SCRATCH}/"} if not prefix else set()
         return sorted(name for name in names if not is_temporary(name) and name not in hidden and _is_text(name))
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, state: str | None = None) -> bool:
         path = self._path(key)
         with _failures("remove", path), suppress(*GONE, IsADirectoryError):
+            if state is not None:
+                return _delete_unchanged(path, state)
             path.unlink()
+            return True
+        return False
 
     def scratch(self) -> AbstractContextManager[Scratch]:
         folder = Path(self.url, SCRATCH)
@@ -259,6 +263,25 @@ class LocalStorage(Storage):
         return Path(self.url).stat().st_mode
 
 
+def _delete_unchanged(path: Path, state: str) -> bool:
+    """Remove a file if it is in this state. No system call does that: so it is taken aside, looked at, and put back
+    if it has changed. Nobody waits for the moment between: what is removed so, no manifest names."""
+    before = path.stat()
+    if files.stat_of(before).state != state:
+        return False
+    aside = path.parent / f".{uuid.uuid4().hex}{TEMPORARY}"
+    path.rename(aside)
+    try:
+        found = aside.stat()  # with another ctime: it was renamed
+        if (found.st_ino, found.st_mtime_ns, found.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size):
+            return True
+        _name_if_absent(aside, path)
+        return False
+    finally:
+        with suppress(FileNotFoundError):
+            aside.unlink()
+
+
 def sync(path: Path) -> None:
     """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -307,9 +330,9 @@ def _absence(key: str, path: Path) -> Iterator[None]:
 def _check_links(path: Path) -> None:
     """Raise `Misconfigured` where nothing is found only because a link on the way leads to nothing: a disk that is not
     mounted is no absence."""
-    for place in (path, *path.parents):
-        if _is_dangling(place):
-            raise told_by_system(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place)), "follow")
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if _is_dangling(there):
+        raise told_by_system(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(there)), "follow")
 
 
 def _is_dangling(path: Path) -> bool:
@@ -325,6 +348,14 @@ def _no_key(key: str) -> str:
     except UsageError as error:
         return str(error)
     return ""
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Return whether a listed name is a folder; one that cannot be followed is an object that `stat` cannot tell."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_text(name: str) -> bool:

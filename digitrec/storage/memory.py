@@ -83,9 +83,13 @@ class MemoryStorage(Storage):
             below = [key[len(start) :] for key in self._objects if key.startswith(start)]
         return sorted({first + slash for first, slash, _ in (rest.partition("/") for rest in below)})
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, state: str | None = None) -> bool:
         with self._lock:
-            self._objects.pop(check_key(key), None)
+            found = self._objects.get(check_key(key))
+            if found is None or state not in {None, found[1].state}:
+                return False
+            del self._objects[key]
+            return True
 
     def scratch(self) -> AbstractContextManager[Scratch]:
         return scratch_folder(Path(tempfile.gettempdir(), f"digitrec-{uuid.uuid4().hex}"))

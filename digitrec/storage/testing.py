@@ -93,6 +93,8 @@ class StorageContract:
 
     clock_tick_s = 0.02
     """How long to wait for another `modified_s`."""
+    more_than_a_page = 1_100
+    """Objects that no single reply of a listing holds; a few are enough where listings have no pages."""
 
     @pytest.fixture
     def storage(self) -> Storage:
@@ -206,7 +208,7 @@ class StorageContract:
 
     def test_a_listing_of_many(self, storage: Storage) -> None:
         """No name is lost between the pages of a listing."""
-        names = [f"{number:05d}.json" for number in range(1_100)]
+        names = [f"{number:05d}.json" for number in range(self.more_than_a_page)]
         with storage.scratch() as scratch:
             scratch.write("x", b"")
             for name in names:
@@ -342,6 +344,25 @@ class StorageContract:
         storage.delete("a/b")
         self._assert_absent(storage, "a/b")
         assert storage.list("a") == ["bc", "c/"]
+
+    def test_delete_spares_what_has_changed(self, storage: Storage) -> None:
+        """With a state, an object that was touched or replaced since then stays; whether one was removed is said."""
+        storage.put("a", b"data")
+        before = storage.stat("a")
+        storage.touch("a")
+        touched = storage.stat("a")
+        assert before
+        assert touched
+        assert not storage.delete("a", state=before.state)
+        assert storage.read("a") == b"data"
+        storage.put("a", b"atad")
+        assert not storage.delete("a", state=touched.state)
+        found = storage.stat("a")
+        assert found
+        assert storage.delete("a", state=found.state)
+        assert not storage.delete("a")
+        self._assert_absent(storage, "a")
+        assert storage.list("") == []
 
     # What is known of an object
 

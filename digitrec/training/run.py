@@ -12,7 +12,7 @@ from digitrec.catalog.layout import LOGS, TRAININGS, champion_folder, model_fold
 from digitrec.catalog.listing import folder_names
 from digitrec.catalog.manifest import Manifest, canonical, find_manifest, parse_json
 from digitrec.catalog.store import Store
-from digitrec.catalog.sweep import GRACE_S, remove_tree, sweep_tree
+from digitrec.catalog.sweep import GIVEN_UP_S, GRACE_S, remove_tree, sweep_tree
 from digitrec.contract import FORMAT
 from digitrec.errors import Corrupt, DigitrecError, Interrupted, NoInput
 from digitrec.network import Perceptron
@@ -26,8 +26,6 @@ from digitrec.training.runs import keep_run
 from digitrec.training.sealing import seal
 from digitrec.training.split import Split, missing_classes, read_split
 
-ABANDONED_S = 30 * 86_400.0
-"""So long nobody has gone on with an interrupted training, or written a log: both are removed then."""
 LOG = logging.getLogger("digitrec.training")
 
 
@@ -124,7 +122,7 @@ def train_and_publish(
     store: Store, plan: Plan, generation: int, threads: int | None, progress: Progress
 ) -> tuple[Manifest, tuple[str, ...]]:
     """Do the work itself, as the holder of a generation of the lease."""
-    sweep_abandoned(store)
+    sweep_given_up(store)
     datasets = planned_datasets(store, plan)
     split = read_split(store, datasets)
     request = {"format": FORMAT, "version": plan.version, "asked": plan.asked}
@@ -137,7 +135,7 @@ def train_and_publish(
     return manifest, (*fitted.warnings, *class_warnings(split))
 
 
-def sweep_abandoned(store: Store) -> None:
+def sweep_given_up(store: Store) -> None:
     """Remove checkpoints of trainings that were given up, old logs, and what killed processes have left half-written.
 
     What a live training needs is spared. Failing to clean up is no failure.
@@ -145,9 +143,9 @@ def sweep_abandoned(store: Store) -> None:
     with suppress(DigitrecError):
         for version in folder_names(store, TRAININGS):
             if not leases.is_live(store, lease_name(version)):
-                sweep_tree(store, f"{TRAININGS}/{version}", grace_s=ABANDONED_S)
+                sweep_tree(store, f"{TRAININGS}/{version}", grace_s=GIVEN_UP_S)
         for version in folder_names(store, LOGS):
-            sweep_tree(store, f"{LOGS}/{version}", grace_s=ABANDONED_S)
+            sweep_tree(store, f"{LOGS}/{version}", grace_s=GIVEN_UP_S)
         store.storage.sweep_unfinished(champion_folder(), GRACE_S)
 
 

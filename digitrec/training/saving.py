@@ -90,7 +90,8 @@ def generation_folder(training: str, generation: int, stage: str) -> str:
 def find_start(store: Store, training: str, stage: str) -> Start:
     """Return the newest checkpoint that verifies, of whichever process, below the folder of a training.
 
-    A listing finds the generations: one that it does not show yet costs time, nothing else. Raises `StorageFailed` if
+    A listing finds the generations: one that it does not show yet costs time, nothing else. What is wrong with one of
+    the newest is named; of older ones the files may have been removed. Raises `StorageFailed` if
     a checkpoint cannot be read, though it may be sound.
     """
     found = [
@@ -100,13 +101,14 @@ def find_start(store: Store, training: str, stage: str) -> Start:
     ]
     pointers = tuple(each for each in found if isinstance(each, Pointer))
     problems: list[str] = []
-    for each in reversed(found):
+    for age, each in enumerate(reversed(found)):
         try:
             if isinstance(each, Corrupt):
                 raise each
             checkpoint = _read_checkpoint(store, each)
         except Corrupt as error:
-            problems.append(str(error))
+            if age < KEPT:
+                problems.append(str(error))
             continue
         instead = f"going on from an older checkpoint, of epoch {checkpoint.epoch}"
         return Start(checkpoint, pointers, _name_each(problems, instead))

@@ -63,9 +63,7 @@ def seal(store: Store, plan: Plan, datasets: Sequence[Manifest], split: Split, f
         "epochs": len(fitted.history),
     }
     there = publish(store, Manifest("model", plan.version, plan.asked, files, facts=facts)).manifest
-    keep = {file.path for file in there.files}
-    sweep_folder(store, folder, keep)
-    sweep_folder(store, f"{folder}/{PLOTS}", {path.removeprefix(f"{PLOTS}/") for path in keep})
+    sweep_folder(store, folder)
     return there
 
 

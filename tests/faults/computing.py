@@ -14,9 +14,9 @@ import numpy as np
 from digitrec.contract import CLASSES, PIXELS
 from digitrec.options import ScoreOptions
 from digitrec.scoring.compute import Outcome, score_partition
-from digitrec.scoring.plan import Partition
 from digitrec.scoring.predict import Engine
-from digitrec.scoring.receipts import Work
+from digitrec.scoring.request import Request, Task
+from tests.places import full
 
 ROWS = 20
 PARTITIONS = 12
@@ -26,7 +26,7 @@ POISON = 3
 WEIGHTS = np.random.default_rng(0).normal(0, 0.01, (PIXELS, CLASSES)).astype(np.float32)
 
 
-def linear(work: Work) -> Engine:
+def linear(request: Request) -> Engine:
     return Engine(lambda images: images.astype(np.float32) @ WEIGHTS, temperature=1.0)
 
 
@@ -50,7 +50,7 @@ def mortal(task: Task) -> Outcome:
     """A worker dies, once each, before or after the work of the partitions that `doom` has listed."""
     for when in ("before", "after"):
         outcome = slow(task) if when == "after" else None
-        if take(Path(work.full(store, f"doom/{task.partition.index}-{when}"))):
+        if take(Path(full(task.request.store, f"doom/{task.partition.index}-{when}"))):
             os.kill(os.getpid(), signal.SIGKILL)
     assert outcome is not None
     return outcome

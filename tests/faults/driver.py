@@ -22,7 +22,7 @@ def main() -> None:
     store = Store.at(store_url)
     settings = load_settings(store=store_url, threads=2, dask=address[0] if address else None)
     execution = Execution(processes=mode == "processes", compute=getattr(computing, compute), partition_rows=ROWS)
-    while not store.exists("go"):
+    while not store.storage.exists("go"):
         time.sleep(0.01)
     report = score_all(store, NIGHT, settings, execution)
     report.raise_if_failed()

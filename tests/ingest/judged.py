@@ -1,6 +1,5 @@
 """What ingest makes of a file, row by row, without writing a dataset."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,9 +10,12 @@ from digitrec.ingest import intake
 from digitrec.ingest.csv import SourceFile
 from digitrec.ingest.intake import Intake
 from digitrec.ingest.members import readings_of
+from digitrec.ingest.origins import local_file
 from digitrec.ingest.pixels import Rows
 from digitrec.ingest.rejects import Reject, RejectsFile
 from digitrec.options import ReadOptions
+from digitrec.storage import Scratch, StagedFile
+from digitrec.storage.memory import MemoryStorage
 
 from .reference import Outcome, Refusal, Row
 
@@ -23,8 +25,8 @@ ROOM = 64
 class MemoryRejects(RejectsFile):
     """Keeps rejects instead of writing them."""
 
-    def __init__(self, _: str | Path) -> None:
-        super().__init__(os.devnull)
+    def __init__(self, file: StagedFile) -> None:
+        super().__init__(file)
         self.kept: list[Reject] = []
 
     def extend(self, rejects: Iterable[Reject]) -> None:
@@ -36,7 +38,7 @@ class MemoryRejects(RejectsFile):
 class MemoryShards:
     """Keeps rows instead of writing them, `ROOM` at a time."""
 
-    def __init__(self, _: Path, *, labelled: bool, keyed: bool, threads: int) -> None:
+    def __init__(self, _: Scratch, *, labelled: bool, keyed: bool, threads: int) -> None:
         self.labelled, self.keyed = labelled, keyed
         self.kept: list[Row] = []
         self._rows = Rows.empty(ROOM, keyed=keyed)
@@ -58,7 +60,11 @@ def judge(path: Path, options: ReadOptions, monkeypatch: pytest.MonkeyPatch) -> 
     """The verdict on each row of a file, in order."""
     monkeypatch.setattr(intake, "RejectsFile", MemoryRejects)
     monkeypatch.setattr(intake, "ShardWriter", MemoryShards)
-    with SourceFile(path) as source, Intake(path.parent, options, 1, lambda _: None, 0, plain=False) as taken:
+    with (
+        MemoryStorage().scratch() as scratch,
+        SourceFile(local_file(path)) as source,
+        Intake(scratch, options, 1, lambda _: None, 0, plain=False) as taken,
+    ):
         try:
             taken.take(source, readings_of(source, options)[0])
         except BadData as error:

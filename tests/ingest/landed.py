@@ -3,9 +3,13 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from digitrec.catalog.store import Store
 from digitrec.ingest.landing import LandingReport
+from digitrec.storage import Stat, files
 from tests.places import full
 
 from .files import csv_of, write
@@ -33,6 +37,17 @@ def place(store: Store, name: str) -> Path:
 def records(store: Store) -> list[Path]:
     """The landing records."""
     return sorted(path for path in Path(full(store, "landed")).iterdir() if path.name != "cache.json")
+
+
+def stated_otherwise(monkeypatch: pytest.MonkeyPatch, **others: int) -> None:
+    """From now on the system says something else of every file."""
+    real = files.stat_of
+    names = ("st_mode", "st_ino", "st_dev", "st_nlink", "st_size", "st_mtime_ns", "st_ctime_ns")
+
+    def stat_of(status: os.stat_result) -> Stat:
+        return real(SimpleNamespace(**{name: getattr(status, name) for name in names} | others))  # type: ignore[arg-type]  # has what it needs
+
+    monkeypatch.setattr(files, "stat_of", stat_of)
 
 
 def refused(report: LandingReport) -> dict[str, str]:

@@ -31,8 +31,8 @@ def published(store: Store) -> list[Path]:
 
 def rejects(store: Store, report: IngestReport) -> list[dict[str, object]]:
     manifest = read_manifest(store, report.folder)
-    (path,) = [file.path for file in manifest.files if "rejects" in file.path]
-    rows: list[dict[str, object]] = pq.read_table(full(store, path)).to_pylist()
+    path = full(store, manifest.key(manifest.file("rejects.parquet")))
+    rows: list[dict[str, object]] = pq.read_table(path).to_pylist()
     return rows
 
 

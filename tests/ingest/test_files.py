@@ -10,6 +10,7 @@ from digitrec.catalog.store import Store
 from digitrec.errors import AlreadyPublished, BadData, NoInput, StorageFailed, TryAgain, UsageError
 from digitrec.ingest import csv
 from digitrec.ingest.csv import SourceFile
+from digitrec.ingest.origins import local_file
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
 from digitrec.progress import Step
@@ -195,7 +196,7 @@ def test_what_exists_under_its_literal_name_is_no_pattern(name: str, tmp_path: P
 
 def test_a_source_is_closed_whatever_happens(tmp_path: Path) -> None:
     """Also if nobody reads it to its end."""
-    with SourceFile(write(tmp_path / "a.csv", csv_of())) as source:
+    with SourceFile(local_file(write(tmp_path / "a.csv", csv_of()))) as source:
         (text,) = source.texts()
         next(source.blocks(text))
     with pytest.raises(ValueError, match="closed"):

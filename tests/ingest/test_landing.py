@@ -1,5 +1,6 @@
 """The scheduled ingest of landing/: each content once, each file heard, none stopped by another."""
 
+import hashlib
 import json
 import os
 import time
@@ -7,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from digitrec.store.commit import sha256_of
 
 from digitrec.catalog.layout import manifest_path
 from digitrec.catalog.manifest import Source
 from digitrec.catalog.store import Store
-from digitrec.errors import StorageFailed
+from digitrec.errors import Misconfigured, StorageFailed
 from digitrec.ingest import csv, landing
 from digitrec.ingest.landing import ingest_landing
 from digitrec.ingest.run import ingest
 from digitrec.progress import Step
+from digitrec.storage import files as storage_files
 from tests.places import full
 
 from .files import KAGGLE, UNLABELLED, csv_of, lines_of, write
@@ -83,11 +84,12 @@ def test_refused_files_are_tried_again_when_asked(store: Store, monkeypatch: pyt
     ingest_landing(store)
     assert len(ingest_landing(store, retry_refused=True).refused) == 1
     taken = ingest(store, [write(Path("b.csv"), csv_of())], PLAIN)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with monkeypatch.context() as newer:
         newer.setattr(
             landing,
-            "ingest",
-            lambda *args, **more: replace(taken, sources=(Source(path.name, path.stat().st_size, sha256_of(path)),)),
+            "ingest_origins",
+            lambda *args, **more: replace(taken, sources=(Source(path.name, path.stat().st_size, digest),)),
         )
         assert ingest_landing(store, retry_refused=True).refused == ()
     assert ingest_landing(store).known == 1
@@ -111,7 +113,7 @@ def test_the_ledger_is_what_counts_the_cache_only_saves_time(store: Store) -> No
     cache = Path(full(store, "landed/cache.json"))
     cache.write_text("{")
     assert ingest_landing(store).known == 1
-    assert list(json.loads(cache.read_text())) == ["a.csv"]
+    assert list(json.loads(cache.read_text())["files"]) == ["a.csv"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_a_file_that_cannot_be_read_stops_nobody(store: Store, monkeypatch: pyte
     real = csv.SourceFile.read_raw
 
     def fail(source: csv.SourceFile, view: memoryview) -> int:
-        with csv.reading(source.path):
+        with csv.reading(source.where):
             if source.name == "a.csv":
                 raise OSError(5, "Input/output error")
             return real(source, view)
@@ -181,7 +183,7 @@ def test_a_full_disk_ends_the_night(store: Store, monkeypatch: pytest.MonkeyPatc
         raise StorageFailed("cannot write: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(landing, "ingest", full)
+        patch.setattr(landing, "ingest_origins", full)
         with pytest.raises(StorageFailed, match="No space"):
             ingest_landing(store)
     assert len(ingest_landing(store).ingested) == 1
@@ -190,14 +192,14 @@ def test_a_full_disk_ends_the_night(store: Store, monkeypatch: pytest.MonkeyPatc
 def test_a_file_that_goes_after_it_was_hashed_waits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its content is not remembered as refused: it may come back."""
     path = land(store, "a.csv", csv_of())
-    real = landing.ingest
+    real = landing.ingest_origins
 
     def late(*args: object, **more: object) -> object:
         path.unlink(missing_ok=True)
         return real(*args, **more)  # type: ignore[arg-type]  # passed through
 
     with monkeypatch.context() as patch:
-        patch.setattr(landing, "ingest", late)
+        patch.setattr(landing, "ingest_origins", late)
         report = ingest_landing(store)
     assert (list(waiting(report)), report.refused) == (["a.csv"], ())
     land(store, "a.csv", csv_of())
@@ -222,7 +224,7 @@ def test_a_folder_that_cannot_be_read_is_listed(store: Store, monkeypatch: pytes
     real = os.scandir
 
     def refuse(folder: int) -> object:
-        if os.fstat(folder).st_ino == locked:
+        if os.stat(folder).st_ino == locked:
             raise PermissionError(13, "Permission denied")
         return real(folder)
 
@@ -255,17 +257,17 @@ def test_progress_tells_files_and_what_is_done_in_each(store: Store) -> None:
 def test_an_untouched_file_is_not_hashed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its state stands for its digest, once it is older than a tick of the file system's clock."""
     land(store, "a.csv", csv_of())
-    monkeypatch.setattr(landing, "CLOCK_TICK_NS", 0)
+    monkeypatch.setattr(storage_files, "CLOCK_TICK_S", 0)
     ingest_landing(store)
     monkeypatch.setattr(landing, "_hash", None)
     assert ingest_landing(store).known == 1
 
 
-def test_a_landing_folder_that_is_a_link_to_nowhere_is_a_storage_failure(store: Store) -> None:
-    """The operator's disk is not mounted: that is not "nothing new"."""
+def test_a_landing_folder_that_is_a_link_to_nowhere_ends_the_run(store: Store) -> None:
+    """The operator's disk is not mounted: that is not "nothing new"; exit 78, the link is to be corrected."""
     Path(store.url).mkdir()
     Path(full(store, "landing")).symlink_to("not-mounted")
-    with pytest.raises(StorageFailed, match="not-mounted"):
+    with pytest.raises(Misconfigured, match="not-mounted"):
         ingest_landing(store)
 
 

@@ -10,16 +10,16 @@ import pytest
 
 from digitrec.catalog.store import Store
 from digitrec.errors import UsageError
-from digitrec.ingest import landing, landing_scan
+from digitrec.ingest import landing
 from digitrec.ingest.landing import ingest_landing
-from digitrec.ingest.landing_scan import state_of
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
 from digitrec.progress import Progress, Step
+from digitrec.storage import files as storage_files
 from tests.places import full
 
 from .files import csv_of, write
-from .landed import CORRECTED, LONG_AGO, land, records, refused, waiting
+from .landed import CORRECTED, LONG_AGO, land, records, refused, stated_otherwise, waiting
 
 LARGE = csv_of(rows=700)
 """Above 1 MiB: its turn comes after all small files."""
@@ -40,14 +40,14 @@ def after_the_small_ones(change: Callable[[], object]) -> Progress:
 
 def when_it_is_taken(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
     """Change something once, at the last moment before a file is opened to be ingested."""
-    real, left = landing.ingest, [change]
+    real, left = landing.ingest_origins, [change]
 
     def late(*args: object, **more: object) -> object:
         if left:
             left.pop()()
         return real(*args, **more)  # type: ignore[arg-type]  # passed through
 
-    monkeypatch.setattr(landing, "ingest", late)
+    monkeypatch.setattr(landing, "ingest_origins", late)
 
 
 def booked(store: Store) -> set[str]:
@@ -126,7 +126,7 @@ def test_the_copies_of_a_refused_file_are_refused_with_it(store: Store) -> None:
 
 def test_a_corrected_file_of_the_same_size_and_time_is_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `rsync -t --inplace` and `cp -p` leave it: its ctime tells."""
-    monkeypatch.setattr(landing, "CLOCK_TICK_NS", 0)  # or else it would be hashed again for being young
+    monkeypatch.setattr(storage_files, "CLOCK_TICK_S", 0)  # or else it would be hashed again for being young
     path = land(store, "a.csv", csv_of())
     ingest_landing(store)
     path.write_bytes(CORRECTED)
@@ -136,7 +136,7 @@ def test_a_corrected_file_of_the_same_size_and_time_is_seen(store: Store, monkey
 
 def test_a_file_that_was_renamed_into_place_is_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `rsync -t` leaves it: of the same size and time."""
-    monkeypatch.setattr(landing, "CLOCK_TICK_NS", 0)
+    monkeypatch.setattr(storage_files, "CLOCK_TICK_S", 0)
     land(store, "a.csv", csv_of())
     ingest_landing(store)
     other = land(store, "new.part", CORRECTED)
@@ -154,7 +154,7 @@ def test_what_goes_while_it_is_listed_is_no_error(what: str, store: Store, monke
     def change(listed: int) -> object:
         found = real(listed)
         entries = list(found)
-        inside = os.fstat(listed).st_ino == folder
+        inside = os.stat(listed).st_ino == folder
         if left and inside == (what == "file"):
             left.clear()
             gone.unlink() if what != "renamed" else gone.parent.rename(gone.parent.with_name("night"))
@@ -199,7 +199,7 @@ def test_options_that_ingest_refuses_stop_nobody(store: Store, monkeypatch: pyte
     def refuse(*_: object, **__: object) -> None:
         raise UsageError("--label first needs --no-header")
 
-    monkeypatch.setattr(landing, "ingest", refuse)
+    monkeypatch.setattr(landing, "ingest_origins", refuse)
     assert refused(ingest_landing(store)) == {"a.csv": "--label first needs --no-header"}
     assert not any(Path(full(store, "landed")).glob("*-*.json"))
 
@@ -208,6 +208,5 @@ def test_a_machine_that_numbers_its_disks_anew_delays_nothing(store: Store, monk
     """After a restart a disk may have another number; what stood still has stood still."""
     land(store, "a.csv", csv_of()[:-1])
     assert list(waiting(ingest_landing(store))) == ["a.csv"]
-    for module in (landing, landing_scan):
-        monkeypatch.setattr(module, "state_of", lambda status: (*state_of(status)[:-1], 99))
+    stated_otherwise(monkeypatch, st_dev=99)
     assert len(ingest_landing(store).ingested) == 1

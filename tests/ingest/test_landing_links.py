@@ -10,10 +10,11 @@ import pytest
 from digitrec.catalog.store import Store
 from digitrec.errors import NoInput
 from digitrec.ingest import landing
-from digitrec.ingest.csv import open_unlinked
 from digitrec.ingest.landing import ingest_landing
 from digitrec.ingest.landing_scan import Listing, list_landing
-from digitrec.ingest.run import ingest
+from digitrec.ingest.origins import landed_object
+from digitrec.ingest.run import ingest, ingest_origins
+from digitrec.storage.files import open_unlinked
 from tests.places import full
 
 from .files import csv_of
@@ -111,13 +112,13 @@ def test_what_becomes_a_link_meanwhile_is_not_followed(
             path.parent.rename(outside / "day")
             path.parent.symlink_to(outside)
 
-    def listed(base: str) -> Listing:
-        found = list_landing(base)
+    def listed(store: Store) -> Listing:
+        found = list_landing(store)
         if when == "listed":
             swap()
         return found
 
-    real = landing.ingest
+    real = landing.ingest_origins
 
     def late(*args: object, **more: object) -> object:
         if when == "hashed":
@@ -125,7 +126,7 @@ def test_what_becomes_a_link_meanwhile_is_not_followed(
         return real(*args, **more)  # type: ignore[arg-type]  # passed through
 
     monkeypatch.setattr(landing, "list_landing", listed)
-    monkeypatch.setattr(landing, "ingest", late)
+    monkeypatch.setattr(landing, "ingest_origins", late)
     report = ingest_landing(store)
     assert (list(waiting(report)), report.ingested) == (["day/digits.csv"], ())
     assert FOLLOWED_NOT in waiting(report)["day/digits.csv"]
@@ -137,16 +138,16 @@ def test_ingest_refuses_a_link_where_none_is_to_be_followed(
 ) -> None:
     """Exit 66; the command itself follows them."""
     land(store, "a.csv", csv_of())
-    path = place(store, link(store, outside))
+    name = link(store, outside)
     with pytest.raises(NoInput, match="a link is not followed: copy the file"):
-        ingest(store, [path], PLAIN, follow_links=False)
+        ingest_origins(store, [landed_object(store, f"landing/{name}")], PLAIN)
 
 
 def test_a_linked_folder_on_the_way_is_refused(store: Store, outside: Path) -> None:
     """At any depth of the path."""
     path = place(store, folder(store, outside)) / "digits.csv"
     with pytest.raises(NoInput, match="a link is not followed"):
-        ingest(store, [path], PLAIN, follow_links=False)
+        ingest_origins(store, [landed_object(store, "landing/x/digits.csv")], PLAIN)
     assert ingest(store, [path], PLAIN).rows == 3
 
 

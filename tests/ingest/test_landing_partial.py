@@ -16,14 +16,14 @@ import pytest
 import zstandard
 
 from digitrec.catalog.store import Store
-from digitrec.ingest import landing, landing_scan
+from digitrec.contract import FORMAT
 from digitrec.ingest.landing import ingest_landing
-from digitrec.ingest.landing_scan import ENDLESS, proves_its_end, state_of
+from digitrec.ingest.landing_scan import ENDLESS, proves_its_end
 from digitrec.progress import Step
 from tests.places import full
 
 from .files import csv_of
-from .landed import CORRECTED, LONG_AGO, land, place, records, refused, waiting
+from .landed import CORRECTED, LONG_AGO, land, place, records, refused, stated_otherwise, waiting
 
 WHOLE = csv_of(rows=9)
 HALF = WHOLE[: len(WHOLE) // 2]
@@ -80,7 +80,20 @@ def test_a_lost_cache_delays_by_one_run(store: Store) -> None:
     assert len(ingest_landing(store).ingested) == 1
 
 
-@pytest.mark.parametrize("cache", ['{"a.csv": 5}', '{"a.csv": [5, 5]}', '[["a.csv", 1]]', "\xff"])
+CACHES = [
+    *(
+        f'{{"format": {FORMAT}, "files": {files}}}'
+        for files in ('{"a.csv": 5}', '{"a.csv": [5, 5]}', '[["a.csv", 1]]', 5)
+    ),
+    f'{{"format": {FORMAT}}}',
+    '{"format": 99, "files": {}}',
+    '{"a.csv": ["", ""]}',
+    "[]",
+    "\xff",
+]
+
+
+@pytest.mark.parametrize("cache", CACHES)
 def test_a_cache_of_another_shape_is_none(cache: str, store: Store) -> None:
     """Whatever wrote it."""
     land(store, "a.csv", WHOLE)
@@ -206,8 +219,7 @@ def test_a_file_that_changes_twice_in_one_tick_of_the_clock_is_hashed_again(
 ) -> None:
     """Where ctime is as coarse as two seconds, a state that young cannot stand for a content."""
     tick = time.time_ns() + 3_600_000_000_000
-    for module in (landing, landing_scan):
-        monkeypatch.setattr(module, "state_of", lambda status: (*state_of(status)[:2], tick, *state_of(status)[3:]))
+    stated_otherwise(monkeypatch, st_ctime_ns=tick)
     path = land(store, "a.csv", csv_of())
     ingest_landing(store)
     path.write_bytes(CORRECTED)

@@ -1,6 +1,7 @@
 """How many rows may be rejected, how they are kept, and who reads them."""
 
 import re
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -135,9 +136,9 @@ def test_rejects_are_kept_with_everything_that_finds_them(tmp_path: Path, store:
     manifest = manifest_of(store, "digits")
     file = manifest.files[-1]
     assert file.rows == 2
-    assert file.sha256[:12] in file.path
+    assert file.sha256[:16] in file.path
     frame = digitrec.read_rejects(full(store, report.folder))
-    assert pq.read_table(full(store, file.path)).schema == REJECTS_SCHEMA
+    assert pq.read_table(full(store, manifest.key(file))).schema == REJECTS_SCHEMA
     assert list(frame) == REJECTS_SCHEMA.names
     one, two = frame.astype(object).where(frame.notna(), None).to_dict("records")
     assert one == {
@@ -182,7 +183,15 @@ def test_rejects_of_a_dataset_that_is_not_there(store: Store) -> None:
         digitrec.read_rejects(full(store, "datasets/ghost"))
 
 
-def test_a_full_disk_is_a_failure_of_the_storage() -> None:
+def test_a_full_disk_is_a_failure_of_the_storage(store: Store) -> None:
     """Not an error of the operating system that callers would have to know."""
-    with pytest.raises(StorageFailed, match="No space left"):
-        RejectsFile("/dev/full")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with store.storage.scratch() as scratch:
+        rejects = RejectsFile(scratch.create("rejects"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            with pytest.raises(StorageFailed, match="File too large"):
+                rejects.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        rejects.abandon()

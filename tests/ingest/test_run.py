@@ -1,16 +1,21 @@
 """`ingest()`: what a dataset is, and that the same request gives the same bytes, once."""
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from digitrec.catalog.manifest import check_file
+import digitrec
+from digitrec.catalog import manifest as manifests
+from digitrec.catalog.manifest import Manifest, check_file
+from digitrec.catalog.publish import Published
 from digitrec.catalog.reader import open_verified, read_dataset
 from digitrec.catalog.store import Store
 from digitrec.contract import ids_digest, shard_schema
@@ -19,6 +24,7 @@ from digitrec.ingest import csv, run, shards
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
 from digitrec.progress import Step
+from digitrec.storage import StagedFile, base
 from tests.places import full
 
 from . import files
@@ -36,8 +42,10 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def everything(store: Store) -> dict[str, bytes]:
+    """All files of a store but for the manifests, which say when they were published."""
     base = Path(store.url)
-    return {path.relative_to(base).as_posix(): path.read_bytes() for path in base.rglob("*") if path.is_file()}
+    files = [path for path in base.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {path.relative_to(base).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("names", [KAGGLE, files.UNLABELLED, files.GRID, files.OPENML, KEYED])
@@ -74,10 +82,10 @@ def test_shards_keep_the_contract(names: tuple[str, ...], tmp_path: Path, store:
     manifest = manifest_of(store, report.dataset)
     assert [file.rows for file in manifest.data_files] == [80, 80, 40]
     first_id = 1
-    for file in manifest.data_files:
-        check_file(store, file)
-        assert file.sha256[:12] in file.path
-        shard = open_verified(store, file)
+    for index, file in enumerate(manifest.data_files):
+        check_file(store, manifest.key(file), file)
+        assert file.path == f"shard-{index:05d}-{file.sha256[:16]}.parquet"
+        shard = open_verified(store, manifest.key(file), file)
         assert shard.schema_arrow == shard_schema(labelled=report.labelled, keyed=report.keyed)
         for index, group in enumerate(file.row_groups):
             image = shard.metadata.row_group(index).column(shard.metadata.num_columns - 1)
@@ -99,7 +107,7 @@ def test_ids_count_data_lines_over_all_sources_rejects_too(tmp_path: Path, store
     assert [source.name for source in manifest_of(store, "abc").sources] == ["a.csv", "b.csv", "c.csv"]
     images, _ = files.digits()
     assert (frame.to_numpy()[::2, 2:] == images[[97, 98, 99]]).all()
-    assert pq.read_table(full(store, manifest_of(store, "abc").files[-1].path))["line"].to_pylist() == [2, 2, 2]
+    assert digitrec.read_rejects(full(store, report.folder))["line"].to_list() == [2, 2, 2]
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -127,13 +135,14 @@ def test_shards_are_byte_equal_for_any_threads_and_blocks(
 
 
 def test_the_manifest_says_what_was_asked_and_nothing_of_the_run(tmp_path: Path) -> None:
-    """Two runs of one request write the same bytes, wherever they run."""
+    """Two runs of one request write the same bytes, wherever they run, but for the time of publication."""
     path = write(tmp_path / "a.csv", csv_of())
     stores = [Store.at(tmp_path / name) for name in "xy"]
     for store in stores:
         ingest(store, [path], NAMED)
     assert everything(stores[0]) == everything(stores[1])
-    manifest = manifest_of(stores[0], "digits")
+    manifest, other = (manifest_of(store, "digits") for store in stores)
+    assert replace(other, published=manifest.published) == manifest
     assert manifest.kind == "dataset"
     (text,) = manifest.asked["texts"]
     assert (text["sha256"], text["member"]) == (manifest.sources[0].sha256, None)
@@ -162,20 +171,39 @@ def test_several_sources_need_a_name(tmp_path: Path, store: Store) -> None:
     assert not Path(store.url).exists()
 
 
-def test_what_dead_runs_left_is_swept_after_a_day(tmp_path: Path, store: Store) -> None:
-    """In the staging folder and in the dataset's; what is younger may belong to a run that is alive."""
+def test_what_dead_runs_left_is_swept_after_a_week(tmp_path: Path, store: Store) -> None:
+    """Scratch, and files in the dataset's folder, by every ingest that ends there; what is younger may belong to a run
+    that is alive, and what the manifest names is kept however old it is."""
+    path = write(tmp_path / "a.csv", csv_of())
     left = [
-        Path(full(store, path))
-        for path in ("_staging/old", "_staging/new", "datasets/digits/shard-old", "datasets/digits/new")
+        Path(full(store, key))
+        for key in ("_staging/old/x", "_staging/new/x", "datasets/digits/shard-old", "datasets/digits/new")
     ]
-    for path in left:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    for path in left[::2]:
-        os.utime(path, (0, 0))
-    report = ingest(store, [write(tmp_path / "a.csv", csv_of())], NAMED)
-    assert [path.exists() for path in left] == [False, True, False, True]
-    assert len(read_dataset(full(store, report.folder))) == 3
+    for _ in range(2):
+        for place in left:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+        for place in (left[0], left[0].parent, left[2]):
+            os.utime(place, (0, 0))
+        ingest(store, [path], NAMED)
+        assert [place.exists() for place in left] == [False, True, False, True]
+        for place in Path(full(store, "datasets/digits")).iterdir():
+            os.utime(place, (0, 0)) if place != left[3] else None
+    assert ingest(store, [path], NAMED).already
+    assert len(read_dataset(full(store, "datasets/digits"))) == 3
+
+
+def test_a_list_of_files_that_stands_apart_is_kept(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long one is in a file that no other list names."""
+    monkeypatch.setattr(manifests, "INLINE_FILES_MAX_BYTES", 0)
+    path = write(tmp_path / "a.csv", csv_of())
+    ingest(store, [path], NAMED)
+    for place in Path(full(store, "datasets/digits")).iterdir():
+        os.utime(place, (0, 0))
+    assert ingest(store, [path], NAMED).already
+    assert len(read_dataset(full(store, "datasets/digits"))) == 3
 
 
 def test_racing_ingests_of_one_request_publish_once(
@@ -186,9 +214,9 @@ def test_racing_ingests_of_one_request_publish_once(
     gate = threading.Barrier(4)
     original = run.publish
 
-    def together(*args: object) -> bool:
+    def together(store: Store, manifest: Manifest) -> Published:
         gate.wait()
-        return original(*args)  # type: ignore[arg-type]  # passed through
+        return original(store, manifest)
 
     monkeypatch.setattr(run, "publish", together)
     with ThreadPoolExecutor(4) as pool:
@@ -197,44 +225,114 @@ def test_racing_ingests_of_one_request_publish_once(
     assert len(read_dataset(full(store, "datasets/digits"))) == 50
 
 
-def test_a_lost_race_for_a_name_leaves_only_the_winner(
-    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The loser says exit 73, and its shards are gone."""
+RACER = """
+import sys, time
+from pathlib import Path
+import pyarrow.parquet as pq
+from digitrec.catalog.store import Store
+from digitrec.ingest import run, shards
+from digitrec.options import IngestOptions
+
+store, source, level, turn = sys.argv[1:]
+original = run.publish
+
+def open_writer(file, schema):
+    return pq.ParquetWriter(file, schema, compression="zstd", compression_level=int(level))
+
+def together(store, manifest):
+    Path(f"{turn}-{level}").touch()
+    while len(list(Path(turn).parent.glob(Path(turn).name + "-*"))) < 2:
+        time.sleep(0.001)
+    return original(store, manifest)
+
+def report_of(published, seconds):
+    global reported
+    reported = published.manifest
+    return told(published, seconds)
+
+told = run.report_of
+shards.open_writer, run.publish, run.report_of = open_writer, together, report_of
+report = run.ingest(Store.at(store), [source], IngestOptions(dataset="digits"))
+print(report.already, reported.published, *(file.path for file in reported.files))
+"""
+
+
+def test_the_loser_of_a_race_reports_what_is_published(tmp_path: Path, store: Store) -> None:
+    """Two processes, whose zstd writes other bytes for the same rows: one is published and both report that one; the
+    other's files stay for the sweep, as a third run may be about to reuse them."""
+    path = write(tmp_path / "a.csv", csv_of(rows=50))
+    program = tmp_path / "racer.py"
+    program.write_text(RACER)
+    racers = [
+        subprocess.Popen(
+            [sys.executable, program, store.url, path, level, tmp_path / "turn"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(Path(digitrec.__file__).parents[1])},
+        )
+        for level in ("1", "19")
+    ]
+    said = [racer.communicate(timeout=120)[0].split() for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0]
+    assert sorted(already for already, *_ in said) == ["False", "True"]
+    manifest = manifest_of(store, "digits")
+    assert {tuple(rest) for _, *rest in said} == {(manifest.published, *(file.path for file in manifest.files))}
+    assert len(read_dataset(full(store, "datasets/digits"))) == 50
+    folder = Path(full(store, "datasets/digits"))
+    strays = [place for place in folder.glob("shard-*") if place.name not in manifest.paths]
+    assert len(strays) == 1
+    os.utime(strays[0], (0, 0))
+    assert ingest(store, [path], NAMED).already
+    assert {place.name for place in folder.iterdir()} == manifest.paths
+
+
+def test_a_lost_race_for_a_name_changes_nothing(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loser says exit 73; its files are left to the sweep of the winner's folder."""
     paths = [write(tmp_path / f"{name}.csv", csv_of(first=ord(name))) for name in "ab"]
     original = run.publish
 
-    def beaten(*args: object) -> bool:
+    def beaten(store: Store, manifest: Manifest) -> Published:
         monkeypatch.setattr(run, "publish", original)
         ingest(store, paths[:1], NAMED)
-        return original(*args)  # type: ignore[arg-type]  # passed through
+        return original(store, manifest)
 
     monkeypatch.setattr(run, "publish", beaten)
     with pytest.raises(AlreadyPublished):
         ingest(store, paths[1:], NAMED)
     manifest = manifest_of(store, "digits")
     assert manifest.sources[0].name == "a.csv"
-    there = {f"datasets/digits/{path.name}" for path in Path(full(store, "datasets/digits")).iterdir()}
-    assert there == {"datasets/digits/manifest.json", *(file.path for file in manifest.files)}
+    folder = Path(full(store, "datasets/digits"))
+    for place in folder.iterdir():
+        os.utime(place, (0, 0))
+    ingest(store, paths[:1], NAMED)
+    assert {place.name for place in folder.iterdir()} == manifest.paths
 
 
 @pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize("fails", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    ("fails", "target"),
+    [
+        (StorageFailed("cannot write: No space left on device"), (StagedFile, "write")),
+        (OSError(28, "No space left on device"), (base.os, "fsync")),
+        (KeyboardInterrupt(), (run.Intake, "report")),
+    ],
+)
 def test_a_failure_in_the_middle_leaves_nothing(
-    fails: BaseException, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+    fails: BaseException, target: tuple[object, str], tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk behind the writers, Ctrl-C in front of them."""
+    """A full disk behind the writers, when they write and when they sync; Ctrl-C in front of them."""
     path = write(tmp_path / "a.csv", csv_of(rows=400))
+    ingest(store, [write(tmp_path / "before.csv", csv_of())], NAMED)
+    before = everything(store)
 
     def fail(*_: object) -> None:
         raise fails
 
-    target = (shards, "sync_file") if isinstance(fails, OSError) else (run.Intake, "report")
     with monkeypatch.context() as patch:
         patch.setattr(*target, fail)
         with pytest.raises((StorageFailed, KeyboardInterrupt)):
             ingest(store, [path], PLAIN)
-    assert everything(store) == {}
+    assert everything(store) == before
     assert list(Path(full(store, "_staging")).iterdir()) == []
     assert ingest(store, [path], PLAIN).rows == 400
 

@@ -17,7 +17,7 @@ from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
 from digitrec.errors import Misconfigured
 from digitrec.options import ScoreOptions
-from digitrec.scoring import run as room
+from digitrec.scoring import plan as planning
 from digitrec.scoring.executors import Execution
 from digitrec.scoring.run import score, score_all
 from digitrec.settings import Settings
@@ -38,7 +38,7 @@ def test_each_precision_has_its_own_folder(ready: Store, settings: Settings) -> 
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that runs int8 itself, whatever the tests run on."""
-    monkeypatch.setattr(room, "processor_flags", lambda: frozenset({"avx_vnni"}))
+    monkeypatch.setattr(planning, "processor_flags", lambda: frozenset({"avx_vnni"}))
 
 
 @pytest.mark.usefixtures("native")

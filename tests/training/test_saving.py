@@ -144,6 +144,19 @@ def test_a_damaged_pointer_is_named_and_the_one_before_is_used(damage: bytes) ->
     assert "going on from an older checkpoint, of epoch 1" in warning
 
 
+def test_of_those_that_are_there_each_damaged_one_is_named() -> None:
+    """Once; that the files of older pointers have been removed, also another process's, is no damage."""
+    store = store_of(MemoryStorage())
+    Process(store, 1).save(checkpoint(1), checkpoint(2), checkpoint(3))
+    Process(store, 2).save(*(checkpoint(epoch) for epoch in range(4, 7)))
+    there = files(store)
+    for key in there:
+        store.storage.put(key, b"damaged")
+    assert found(store).checkpoint is None
+    assert len(there) == len(found(store).warnings) == KEPT
+    assert all("damaged: SHA-256" in text and text.endswith("training begins anew") for text in found(store).warnings)
+
+
 @pytest.mark.parametrize("name", ["00002.json", "checkpoint-"])
 def test_a_store_that_cannot_be_read_is_not_taken_for_an_empty_one(name: str) -> None:
     """What may be there is not trained again: the error says so, and a retry may help."""
@@ -196,7 +209,9 @@ def test_training_does_not_wait_for_a_slow_store(tmp_path: Path, digits: Digits)
 
 
 def test_of_several_the_newest_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What came meanwhile is passed over; the last one is always saved, also when it ends with an error."""
+    """What came meanwhile is passed over; the last one is always saved, also when it ends with an error. What is to be
+    saved with them is, each time."""
+    also: list[int] = []
     monkeypatch.setattr(saving, "REST", 1e9)
     reached, goes_on = threading.Event(), threading.Event()
 
@@ -207,7 +222,7 @@ def test_of_several_the_newest_is_saved(monkeypatch: pytest.MonkeyPatch) -> None
         return 0
 
     def be_interrupted() -> None:
-        with saving.saving(store, generation_folder(TRAINING, 1, "train"), [], lambda: None) as save:
+        with saving.saving(store, generation_folder(TRAINING, 1, "train"), [], lambda: also.append(1)) as save:
             save(checkpoint(1))
             assert reached.wait(60)
             save(checkpoint(2))
@@ -220,6 +235,7 @@ def test_of_several_the_newest_is_saved(monkeypatch: pytest.MonkeyPatch) -> None
         be_interrupted()
     assert found(store).checkpoint == checkpoint(3)
     assert [pointer.epoch for pointer in found(store).pointers] == [1, 3]
+    assert len(also) == 2
 
 
 def test_a_checkpoint_that_cannot_be_saved_stops_no_training(

@@ -1,43 +1,37 @@
-"""The window: how many partitions are out at a time, and what becomes of those that do not come back."""
+"""The executor on Dask: how many partitions are out at a time, and what becomes of those that do not come back."""
 
 import threading
 from collections.abc import Iterator
 
 import pytest
-from digitrec.scoring.job import prepare
-from digitrec.scoring.window import WINDOW_PER_SLOT, Suspicion, Task, Window
+from distributed import LocalCluster
 
-from digitrec.catalog import listing as catalog
 from digitrec.catalog.store import Store
 from digitrec.errors import ComputationFailed, Unavailable
-from digitrec.options import ScoreOptions
 from digitrec.scoring.cluster import Cluster, connect
 from digitrec.scoring.compute import Outcome, score_partition
-from digitrec.scoring.plan import Partition, partitions
-from digitrec.scoring.receipts import Work
-from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
-
-
-@pytest.fixture
-def tasks(store: Store) -> list[Task]:
-    """Twelve tasks of five rows."""
-    model = make_model(store)
-    dataset = make_dataset(store, "night", make_images(60), Shape(((5,) * 12,)))
-    job = prepare(store, catalog.dataset(store, dataset.name), model, ScoreOptions(), "fp32")
-    return [Task(job.work, partition) for partition in partitions(job.dataset, rows=5)]
+from digitrec.scoring.dispatcher import WINDOW_PER_SLOT, DaskExecutor, Suspicion
+from digitrec.scoring.request import Task
+from tests.scoring.making import settings_for
 
 
 @pytest.fixture
 def cluster(store: Store) -> Iterator[Cluster]:
-    with connect(settings_for(store), rows=1, partitions=1) as cluster:
+    """Somebody's cluster, with a worker of two threads in this process, so that tests may look over its shoulder."""
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None
+        ) as local,
+        connect(settings_for(store, dask=local.scheduler_address)) as cluster,
+    ):
         yield cluster
 
 
 def test_every_task_has_one_outcome(cluster: Cluster, tasks: list[Task]) -> None:
     """Whatever the order, each task comes back once, with its own receipt."""
-    outcomes = dict(Window(cluster, score_partition).outcomes(iter(tasks)))
+    outcomes = dict(DaskExecutor(cluster, score_partition).run(iter(tasks)))
     assert outcomes.keys() == set(tasks)
-    assert all(outcome.receipt.index == task.partition.index for task, outcome in outcomes.items())
+    assert all(outcome.index == task.partition.index for task, outcome in outcomes.items())
 
 
 def test_no_more_is_out_than_the_window_holds(cluster: Cluster, tasks: list[Task]) -> None:
@@ -50,7 +44,7 @@ def test_no_more_is_out_than_the_window_holds(cluster: Cluster, tasks: list[Task
             drawn += 1
             yield task
 
-    for back, _ in enumerate(Window(cluster, score_partition).outcomes(counted())):
+    for back, _ in enumerate(DaskExecutor(cluster, score_partition).run(counted())):
         assert drawn - back <= WINDOW_PER_SLOT * cluster.slots
     assert drawn == len(tasks)
 
@@ -63,10 +57,10 @@ def broken_at_three(task: Task) -> Outcome:
 
 def test_an_exception_is_an_outcome(cluster: Cluster, tasks: list[Task]) -> None:
     """A bug in one partition leaves the others alone."""
-    window = Window(cluster, broken_at_three)
-    outcomes = {task.partition.index: outcome for task, outcome in window.outcomes(iter(tasks))}
+    executor = DaskExecutor(cluster, broken_at_three)
+    outcomes = {task.partition.index: outcome for task, outcome in executor.run(iter(tasks))}
     assert isinstance(outcomes.pop(3), ComputationFailed)
-    assert all(outcome.receipt.index == index for index, outcome in outcomes.items())
+    assert all(outcome.index == index for index, outcome in outcomes.items())
 
 
 RELEASED = threading.Event()
@@ -95,30 +89,29 @@ def fresh() -> Iterator[None]:
 def test_what_hangs_once_is_sent_again(cluster: Cluster, tasks: list[Task]) -> None:
     """After a time without any outcome, what is out is taken back and runs again, alone."""
 
-    class Releasing(Window):
+    class Releasing(DaskExecutor):
         def give_up(self) -> list[tuple[Task, Suspicion]]:
             RELEASED.set()
             return super().give_up()
 
-    outcomes = dict(Releasing(cluster, hangs_once, stall_s=2).outcomes(iter(tasks[:2])))
+    outcomes = dict(Releasing(cluster, hangs_once, stall_s=2).run(iter(tasks[:2])))
     assert not any(isinstance(outcome, ComputationFailed) for outcome in outcomes.values())
     assert len(ATTEMPTS) > len(outcomes) == 2
 
 
 def test_what_hangs_alone_too_is_named(cluster: Cluster, tasks: list[Task]) -> None:
     """A second time without an outcome is a verdict: partition, dataset and shard are named."""
-    ((task, outcome),) = Window(cluster, hangs, stall_s=0.3).outcomes(iter(tasks[:1]))
+    ((task, outcome),) = DaskExecutor(cluster, hangs, stall_s=0.3).run(iter(tasks[:1]))
     RELEASED.set()
-    shard = task.work.full(store, task.partition.shard.path)
     assert task is tasks[0]
     assert isinstance(outcome, ComputationFailed)
-    assert f"{task} gave nothing back in 0.3 s, alone too; look at {shard}" in str(outcome)
+    assert f"{task} gave nothing back in 0.3 s, alone too; look at {task.shard_address}" in str(outcome)
 
 
 def test_a_lost_scheduler_is_unavailable(cluster: Cluster, tasks: list[Task]) -> None:
     """Futures that Dask itself cancels mean that the cluster is gone."""
-    window = Window(cluster, hangs)
-    threading.Timer(0.3, lambda: cluster.client.cancel(list(window.out), force=True)).start()
+    executor = DaskExecutor(cluster, hangs)
+    threading.Timer(0.3, lambda: cluster.client.cancel(list(executor.out), force=True)).start()
     with pytest.raises(Unavailable, match="finished partitions are kept"):
-        list(window.outcomes(iter(tasks)))
+        list(executor.run(iter(tasks)))
     RELEASED.set()
