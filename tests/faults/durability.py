@@ -38,7 +38,7 @@ class Disk:
     durable: dict[str, Inode] = field(default_factory=dict)
 
     def survives(self, path: str, below: str) -> bool:
-        """Whether a file would be found under this path, with all its bytes; folders above `below` are taken as safe."""
+        """Whether a file would be found under a path, with all its bytes. Folders above `below` count as safe."""
         inode = self.names.get(path)
         if inode is None or not inode.synced or self.durable.get(path) is not inode:
             return False
