@@ -170,7 +170,7 @@ def plan_scoring(
     elif champion := read_champion(store):
         model, card = champion, None
     elif found := bundled.read_bundled():
-        model, card = found, json.loads(bundled.read_bundled_file("card.json"))
+        model, card = found, json.loads(bundled.read_bundled_file(found.file("card.json").path))
     else:
         raise no_champion(store)
     return make_plan(store, options, settings, execution, model, card, sizes=True)

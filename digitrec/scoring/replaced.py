@@ -74,6 +74,7 @@ def _move(store: Store, dataset: Manifest, folder: str) -> str:
     manifest = _read_stale(store, dataset, folder)
     if manifest is None:
         return ""
+    submission = storage.stat(submission_key(folder))
     target = f"{REPLACED}/{folder}/{manifest.digest[:DIGEST_DIGITS]}"
     named = sorted(manifest.paths - {MANIFEST})
     runs = [f"{RUNS}/{name}" for name in storage.list(f"{folder}/{RUNS}") if not name.endswith("/")]
@@ -81,13 +82,15 @@ def _move(store: Store, dataset: Manifest, folder: str) -> str:
         with suppress(NotFound):  # what is missing is missing there too: `verify` says so
             storage.copy(f"{folder}/{path}", f"{target}/{path}")
     storage.copy(manifest_path(folder), manifest_path(target))
+    there = storage.stat(manifest_path(folder))
     now = _read_stale(store, dataset, folder)
-    if now is None or now.digest != manifest.digest:
+    if there is None or now is None or now.digest != manifest.digest:
         return ""
-    storage.delete(submission_key(folder))
-    storage.delete(manifest_path(folder))
-    for path in runs:
-        storage.delete(f"{folder}/{path}")
-    for path in named:  # not what another process has uploaded since, of the same content: it may be about to name it
+    if not storage.delete(manifest_path(folder), state=there.state):
+        return ""
+    # Not what another process has uploaded since, though it is of the same content: it may be about to name it.
+    if submission:
+        storage.delete(submission_key(folder), state=submission.state)
+    for path in (*runs, *named):
         remove_if_old(store, f"{folder}/{path}", time.time() - began)
     return store.address(target)
