@@ -167,18 +167,29 @@ def at_call(store: Store, when: Callable[[Verb, str], bool], do: Callable[[], ob
     return with_faults(store, fail_before=before)[0]
 
 
-def test_a_sweep_before_reuse_is_noticed() -> None:
-    """The sweep has looked at an old file; then it is reused; then it is removed. The publication, which looks at each
-    file once more, says so, and shows nothing; the next try makes it anew."""
-    store = in_memory()
-    manifest = reuse(store)
+def test_reuse_while_a_sweep_looks_is_safe(anywhere: Store) -> None:
+    """The sweep has looked at an old file; then it is reused; then the sweep would remove it, and sees that it was
+    touched."""
+    manifest = reuse(anywhere)
     key = manifest.key(manifest.files[0])
-    sweeping = at_call(store, lambda verb, _: verb == "delete", lambda: keep_alive(store, key, look(store, key)))
-    assert sweep_folder(sweeping, "datasets/x") == [key]
+    sweeping = at_call(
+        anywhere, lambda verb, _: verb == "delete", lambda: keep_alive(anywhere, key, look(anywhere, key))
+    )
+    assert sweep_folder(sweeping, "datasets/x") == []
+    assert publish(anywhere, manifest).created
+
+
+def test_a_sweep_between_looking_and_reuse_is_noticed(anywhere: Store) -> None:
+    """Reuse has looked at an old file; then a sweep removes it: it cannot be kept alive. And whoever has not asked is
+    told by the publication, which shows nothing; the next try makes it anew."""
+    manifest = reuse(anywhere)
+    key = manifest.key(manifest.files[0])
+    reusing = at_call(anywhere, lambda verb, _: verb == "touch", lambda: sweep_store(anywhere))
+    assert not keep_alive(reusing, key, look(anywhere, key))
     with pytest.raises(TryAgain, match="has been removed"):
-        publish(store, manifest)
-    assert find_manifest(store, "datasets/x") is None
-    assert publish(store, replace(manifest, files=(reuse(store).files[0],))).created
+        publish(anywhere, manifest)
+    assert find_manifest(anywhere, "datasets/x") is None
+    assert publish(anywhere, replace(manifest, files=(reuse(anywhere).files[0],))).created
 
 
 def test_a_sweep_after_reuse_finds_it_young() -> None:
