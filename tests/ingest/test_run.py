@@ -1,5 +1,6 @@
 """`ingest()`: what a dataset is, and that the same request gives the same bytes, once."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from digitrec.catalog.publish import Published
 from digitrec.catalog.reader import open_verified, read_dataset
 from digitrec.catalog.store import Store
 from digitrec.contract import ids_digest, shard_schema
-from digitrec.errors import AlreadyPublished, NoInput, StorageFailed, UsageError
+from digitrec.errors import AlreadyPublished, Corrupt, NoInput, StorageFailed, UsageError
 from digitrec.ingest import csv, run, shards
 from digitrec.ingest.run import ingest
 from digitrec.options import IngestOptions
@@ -349,6 +350,45 @@ def test_a_failure_at_the_very_start_leaves_nothing(
     with pytest.raises(StorageFailed):
         ingest(store, [write(tmp_path / "a.csv", csv_of())], PLAIN)
     assert list(Path(full(store, "_staging")).iterdir()) == []
+
+
+def test_what_is_staged_is_synced_by_the_descriptor_that_wrote_it(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of a late write-back comes to that descriptor, and to no other (fsync(2))."""
+    real, synced = os.fsync, set()
+
+    def fsync(descriptor: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
+            synced.add(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    ingest(store, [write(tmp_path / "a.csv", csv_of())], NAMED)
+    assert {"shard-00000.parquet", "rejects.parquet"} <= synced
+
+
+def test_digests_are_of_what_was_written_not_of_what_lies_there(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that changes a byte is found out, as its bytes were never asked for their digest."""
+    real = StagedFile.close
+
+    def damage(file: StagedFile) -> None:
+        written = not file.closed
+        real(file)
+        if written:
+            data = bytearray(file.path.read_bytes())
+            data[len(data) // 2] ^= 1
+            file.path.write_bytes(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StagedFile, "close", damage)
+        ingest(store, [write(tmp_path / "a.csv", csv_of())], NAMED)
+    manifest = manifest_of(store, "digits")
+    for file in manifest.files:
+        with pytest.raises(Corrupt, match="is damaged"):
+            check_file(store, manifest.key(file), file)
 
 
 def test_progress_tells_bytes_rows_and_rejects(tmp_path: Path, store: Store) -> None:
