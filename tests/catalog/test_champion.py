@@ -328,6 +328,21 @@ def test_a_log_is_read_forward_not_listed(models: Store) -> None:
         assert best(store) == version
 
 
+def test_entries_that_come_while_the_log_is_read_are_no_gap(models: Store) -> None:
+    """F38: two more are appended between the last one that was read and the look for others."""
+    promote(models, "a", "better")
+
+    def appended(verb: Verb, key: str) -> bool:
+        if verb == "list":
+            write_entry(models, 2)
+            write_entry(models, 3)
+        return False
+
+    store, _ = with_faults(models, fail_before=appended)
+    assert [entry.number for entry in read_log(store)] == [1]
+    assert [entry.number for entry in read_log(models)] == [1, 2, 3]
+
+
 # Where this machine has read the log to.
 
 
