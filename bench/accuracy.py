@@ -116,8 +116,7 @@ def train_candidate(store: Store, name: str, seed: int, epochs: int) -> Candidat
     recipe = replace(VARIANTS[name], epochs=epochs, patience_epochs=epochs)
     began = time.perf_counter()
     with own_torch_state(1):
-        folder = f"_training/{name}-{seed}"
-        fitted = fit(Course(store, f"{folder}/checkpoints", f"{folder}/logs", seed, split, silent), recipe)
+        fitted = fit(Course(store, f"{name}-{seed}", 1, seed, split, silent), recipe)
         logits = logits_of(fitted.network, split.validation.images)
     wrong = np.flatnonzero(logits.argmax(axis=1) != split.validation.labels)
     loss = min(epoch.val_loss for epoch in fitted.history)

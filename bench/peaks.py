@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime
 import torch
+from digitrec.scoring.peak import PRODUCTS, Product, seconds
 from onnx import TensorProto, helper, numpy_helper
 
 from digitrec.engines import Arithmetic
 from digitrec.engines.int8 import settings
-from digitrec.scoring.peak import PRODUCTS, Product, seconds
 
 SIDES, ROUNDS = (1024, 2048), 8
 

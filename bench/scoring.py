@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import scoring_alone as alone
 import torch
+from digitrec.scoring.peak import seconds
 from machine import HERE, here, keep, say, spread, table, timed
 from peaks import peak
 from scoring_rivals import BARE_BESIDE, BARE_INSIDE, BATCH, RIVALS, Classify, batched
@@ -42,7 +43,6 @@ from digitrec.engines.choice import cascade_of, choose, processor_flags
 from digitrec.errors import Misconfigured
 from digitrec.scoring.cost import multiply_adds
 from digitrec.scoring.engine import load_engine, read_card
-from digitrec.scoring.peak import seconds
 from digitrec.scoring.predict import predict
 
 PACKAGES = ("torch", "onnxruntime", "scikit-learn", "ray", "numpy", "pyarrow", "dask", "prefect")

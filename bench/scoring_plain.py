@@ -9,13 +9,14 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from multiprocessing import get_context
 
+from digitrec.scoring.job import prepare, publish_job, tidy
+from digitrec.scoring.partition import Done, score_partition
+
 from digitrec.catalog import listing as catalog
 from digitrec.catalog.store import Store
 from digitrec.engines.choice import choose, processor_flags
 from digitrec.options import ScoreOptions
 from digitrec.scoring.engine import read_card
-from digitrec.scoring.job import prepare, publish_job, tidy
-from digitrec.scoring.partition import Done, score_partition
 from digitrec.scoring.plan import partitions
 
 

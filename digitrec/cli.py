@@ -73,6 +73,9 @@ def score(
     ] = ReadOptions(),
     dask: Annotated[str | None, Parameter(help="address of a Dask scheduler (DIGITREC_DASK)")] = None,
     insecure: Annotated[bool, Parameter(negative=(), help="allow tcp:// to another machine, without TLS")] = False,
+    dry_run: Annotated[
+        bool, Parameter(negative=(), help="say what would be scored, where and how much it is; change nothing")
+    ] = False,
     context: Here,
 ) -> None:
     """Classify images on a Dask cluster and publish the predictions.
@@ -81,13 +84,19 @@ def score(
     unlabelled dataset that has no predictions yet.
     """
     from digitrec.night import gather
-    from digitrec.scoring.run import Means, score_all
+    from digitrec.scoring.executors import Execution
+    from digitrec.scoring.run import score_all
 
     settings = context.settings.with_dask(dask)
+    if dry_run:
+        from digitrec.night import plan
+
+        answer(context, plan(context.store, sources, options, settings))
+        return
     with progress_shown() as progress:
         gathered = gather(context.store, sources, options, reading, threads=settings.threads, progress=progress)
         try:
-            report = score_all(context.store, gathered.options, settings, Means(insecure=insecure), progress)
+            report = score_all(context.store, gathered.options, settings, Execution(insecure=insecure), progress)
         except DigitrecError:
             answer(context, gathered)  # what came in stays said, whatever becomes of the scoring
             raise

@@ -164,7 +164,7 @@ def check_cluster(settings: Settings) -> Iterator[Finding]:
     """Whether the cluster has workers, with the packages that are here: what `score` asks of it."""
     from digitrec.scoring.cluster import connect
 
-    with connect(settings, rows=0, partitions=1) as cluster:
+    with connect(settings) as cluster:
         yield Finding("dask", f"{settings.dask}: {cluster.slots} threads, with the packages that are here")
 
 

@@ -4,18 +4,22 @@ The stages never import one another; this is where ingest and scoring meet, for 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from digitrec.catalog.champion import find_champion
 from digitrec.catalog.store import Store
-from digitrec.errors import UsageError
+from digitrec.errors import Misconfigured, StorageFailed, UsageError
 from digitrec.options import IngestOptions, ReadOptions, ScoreOptions
 from digitrec.progress import Progress, silent
 
 if TYPE_CHECKING:
     from digitrec.ingest.landing import LandingReport
     from digitrec.ingest.run import IngestReport
+    from digitrec.scoring.plan import PlanReport
     from digitrec.scoring.run import ScoreReport
+    from digitrec.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ def gather(
 
     Sources given: they become one dataset, read as `reading` says, and that is scored. A dataset named: nothing to
     bring in. Neither: the night's work, beginning with the new files of landing/, whose folders say how they are read.
-    Raises `UsageError` for options of reading where they would be without effect.
+    Raises `UsageError` for options of reading where they would be without effect, `OldStore` before anything is added
+    to a store of an earlier digitrec.
     """
     if not sources and (given := reading.model_dump(exclude_defaults=True)):
         option = f"--{next(iter(given)).replace('_', '-')}"
@@ -64,6 +69,8 @@ def gather(
             f"{option} says how sources are read, and none was given; files in landing/ are read as the "
             ".digitrec.toml of their folder says"
         )
+    with suppress(StorageFailed, Misconfigured):  # scoring will say it; what can be brought in is brought in
+        find_champion(store)
     if sources:
         from digitrec.ingest.run import ingest
 
@@ -76,3 +83,18 @@ def gather(
 
     landed = ingest_landing(store, retry_refused=options.retry_refused, threads=threads, progress=progress)
     return Gathered(options, landed)
+
+
+def plan(store: Store, sources: Sequence[str], options: ScoreOptions, settings: "Settings") -> "PlanReport":
+    """Return what `score` would do with what is in the store: nothing is ingested for it, nor looked at in landing/.
+
+    Raises `UsageError` if sources are given, and what `plan_scoring` raises.
+    """
+    from digitrec.scoring.plan import plan_scoring
+
+    if sources:
+        raise UsageError(
+            "--dry-run plans what is in the store, and sources are not: `digitrec ingest` them first, then name the "
+            "--dataset"
+        )
+    return plan_scoring(store, options, settings).report()

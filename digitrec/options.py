@@ -95,7 +95,9 @@ class ScoreOptions(Options):
         bool, Field(description="a small net answers what it is sure of, the large one the rest: several times faster")
     ] = False
     probabilities: Annotated[bool, Field(description="also write the ten probabilities of each image")] = False
-    rescore: Annotated[bool, Field(description="score again what only other versions have scored")] = False
+    rescore: Annotated[
+        bool, Field(description="score what only other versions have scored, too; this looks at all datasets")
+    ] = False
     retry_refused: Annotated[bool, Field(description="look again at files of landing/ that were refused before")] = (
         False
     )

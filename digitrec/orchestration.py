@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from digitrec.errors import DigitrecError, Misconfigured, Unavailable
 from digitrec.findings import Finding
 from digitrec.foreign import given_for, where_set
 from digitrec.settings import Settings
+from digitrec.storage import is_relative
 
 TIMEOUT_S = 3.0
 POOL = "digitrec"
@@ -36,11 +36,9 @@ def check_prefect(settings: Settings) -> Iterator[Finding]:
     yield fitting(str(ask(url, "/admin/version")))
     yield pool_finding(url)
     yield deployments_finding(url)
-    store = settings.store
-    if "://" not in store and not Path(store).expanduser().is_absolute():
-        yield Finding(
-            "DIGITREC_STORE", f"{store!r} is no absolute path", "export it: deployed runs start in other folders"
-        )
+    if is_relative(settings.store):
+        found = f"{settings.store!r} is no absolute path"
+        yield Finding("DIGITREC_STORE", found, "export it: deployed runs start in other folders")
 
 
 def setting(name: str) -> str | None:

@@ -3,6 +3,7 @@
 Light on imports: a script takes this first, so that what follows, imports included, is covered.
 """
 
+import atexit
 import errno
 import io
 import logging
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from digitrec.init import leave_process_one
 
@@ -30,6 +31,7 @@ AGAIN_S = 0.02
 _in_order = False
 _interrupted = False
 _told = False
+_code: int | None = None
 _numbers: tuple[int, int] | None = None
 
 
@@ -47,8 +49,8 @@ def prepare_process() -> None:
 @contextmanager
 def ending_in_order() -> Iterator[None]:
     """Raise the first signal inside as `KeyboardInterrupt`; outside, a signal ends the process at once."""
-    global _in_order, _interrupted, _told
-    _in_order, _interrupted, _told = True, False, False
+    global _in_order, _interrupted, _told, _code
+    _in_order, _interrupted, _told, _code = True, False, False, None
     try:
         yield
     finally:
@@ -69,11 +71,48 @@ def keep_signals() -> None:
         _watch_signals()
 
 
+def is_interrupt(kind: type[BaseException]) -> bool:
+    """Whether errors of this kind are what a signal raises: ours, or Prefect's, whose handler stands for a moment."""
+    return issubclass(kind, KeyboardInterrupt) or kind.__name__ == "TerminationSignal"
+
+
 def tell_once() -> bool:
     """Whether nobody has said yet that the command was interrupted."""
     global _told
     before, _told = _told, True
     return not before
+
+
+def end_process(code: int) -> NoReturn:
+    """Exit with the code of a command that has ended: in a prepared process a signal ends it sooner, not otherwise.
+
+    Exit handlers run, and threads that are no daemons come to their end.
+    """
+    global _code
+    _flush()
+    if _numbers is not None:
+        _code = code
+    sys.exit(code)
+
+
+def _skip_finalization() -> None:
+    """Leave when all other exit handlers have run.
+
+    Python would set signals back to their defaults, and then tear its modules down for a tenth of a second: a signal
+    meanwhile would make a failure of what is done.
+    """
+    if _code is not None:
+        _flush()
+        os._exit(_code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+
+
+atexit.register(_skip_finalization)  # the first to be registered is the last to run
 
 
 def _watch_signals() -> None:
@@ -154,8 +193,7 @@ def _drop_traces() -> None:
 def _raise_again(lost: "sys.UnraisableHookArgs") -> None:
     """Repeat an interrupt that hit where nothing can be raised, as in a callback of a C library or in `__del__`."""
     global _in_order
-    prefects = lost.exc_type.__name__ == "TerminationSignal"
-    if not prefects and not issubclass(lost.exc_type, KeyboardInterrupt):
+    if not is_interrupt(lost.exc_type):
         sys.__unraisablehook__(lost)
         return
     _in_order = True
@@ -175,6 +213,8 @@ def _count_down(numbers: int) -> None:
 
 def _leave() -> None:
     """End without a word of any library, and without waiting for threads."""
+    if _code is not None:
+        os._exit(_code)
     if tell_once():
         with suppress(OSError):
             os.write(2, f"error: {INTERRUPTED}\n".encode())

@@ -26,7 +26,16 @@ from rich.progress import Progress as Bars
 from digitrec.catalog.store import Store
 from digitrec.errors import DigitrecError, Interrupted, UsageError, told_by_system
 from digitrec.private import provide_home
-from digitrec.process import INTERRUPTED, channel_of, ending_in_order, prepare_process, tell_once, was_interrupted
+from digitrec.process import (
+    INTERRUPTED,
+    channel_of,
+    end_process,
+    ending_in_order,
+    is_interrupt,
+    prepare_process,
+    tell_once,
+    was_interrupted,
+)
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
 from digitrec.shown import printable, printable_lines
@@ -110,7 +119,7 @@ def run_app(app: App, tokens: Sequence[str] | None = None) -> NoReturn:
     code = outcome(command)
     if code and "--debug" in tokens:
         sys.stderr.write(printable_lines("".join(traceback.format_exception(sys.last_value))))
-    sys.exit(code)
+    end_process(code)
 
 
 def print_anything() -> None:
@@ -129,7 +138,9 @@ def outcome(command: Callable[[], object]) -> int:
         with ending_in_order():
             command()
         return 0
-    except (Exception, KeyboardInterrupt) as error:
+    except SystemExit:
+        raise
+    except BaseException as error:
         sys.last_value = error
         told = as_digitrec_error(error)
         if was_interrupted() and not isinstance(told, Interrupted):
@@ -146,7 +157,7 @@ def as_digitrec_error(error: BaseException) -> DigitrecError | None:
     """The error as one of ours, or None if it is a bug: also what other people's settings for a library have caused."""
     if isinstance(error, DigitrecError):
         return error
-    if isinstance(error, KeyboardInterrupt):
+    if is_interrupt(type(error)):
         return Interrupted(INTERRUPTED)
     if isinstance(error, CycloptsError):
         return UsageError(refusal(error))

@@ -19,7 +19,7 @@ from digitrec.shown import in_markdown
 if TYPE_CHECKING:
     from digitrec.ingest.landing_scan import NotTaken
     from digitrec.night import Scoring
-    from digitrec.scoring.ledger import Scored
+    from digitrec.scoring.state import Scored
 
 ENTRY_MAX = 1000
 """Characters of an entry of a list: a message may name many files."""

@@ -17,7 +17,7 @@ from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 
-from digitrec.process import prepare_process
+from digitrec.process import end_process, prepare_process
 
 gc.set_threshold(100_000, 50, 100)
 atexit.register(gc.freeze)
@@ -47,4 +47,4 @@ def _import_prefect() -> int:
 
 
 if code := _import_prefect():
-    sys.exit(code)
+    end_process(code)

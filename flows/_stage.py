@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import wraps
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
@@ -35,6 +35,7 @@ from digitrec.process import keep_signals
 from digitrec.progress import Progress, Step
 from digitrec.settings import Settings, load_settings
 from digitrec.shown import fenced, printable
+from digitrec.storage import is_relative
 from digitrec.terminal import PrintableFormatter, as_digitrec_error, progress_shown
 
 P = ParamSpec("P")
@@ -139,7 +140,7 @@ def stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
 def settings_for(store: str | None) -> Settings:
     """The settings of this run. Raises `Misconfigured` for a deployed run with a relative store."""
     settings = load_settings(store=store)
-    if deployment.id and "://" not in settings.store and not Path(settings.store).expanduser().is_absolute():
+    if deployment.id and is_relative(settings.store):
         raise Misconfigured(
             f"the store is {settings.store!r}, which every worker would read differently: "
             "a deployed run needs an absolute one; export DIGITREC_STORE=/… where the worker is started"
@@ -149,7 +150,7 @@ def settings_for(store: str | None) -> Settings:
 
 def abridged(names: Sequence[str]) -> str:
     """`train.csv`, `january.csv and 11 more`: names or paths, short enough for the name of a run."""
-    first = printable(Path(names[0]).name, NAME_MAX) if names else ""
+    first = printable(PurePath(names[0]).name, NAME_MAX) if names else ""
     return f"{first} and {len(names) - 1} more" if len(names) > 1 else first
 
 

@@ -107,11 +107,12 @@ def score_datasets(
     settings: Settings, gathered: "Gathered", insecure: bool, limits: Limits
 ) -> "tuple[Scoring, list[str]]":
     """Score, show the night, and say what is beyond the limits."""
-    from digitrec.scoring.run import Means, score_all
+    from digitrec.scoring.executors import Execution
+    from digitrec.scoring.run import score_all
 
     store = Store.at(settings.store)
     with shown("score") as progress:
-        report = score_all(store, gathered.options, settings, Means(insecure=insecure), progress)
+        report = score_all(store, gathered.options, settings, Execution(insecure=insecure), progress)
     night = gathered.with_score(report)
     with only_for_show("what was published as an event"):
         tell_published(settings, report)

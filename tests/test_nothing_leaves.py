@@ -37,7 +37,7 @@ from digitrec.scoring.cluster import connect
 from digitrec.settings import load_settings
 from digitrec.engines.int8 import settings
 if __name__ == "__main__":
-    with connect(load_settings(), rows=1, partitions=1, processes=True) as cluster:
+    with connect(load_settings(), workers=1) as cluster:
         cluster.client.submit(settings, pure=False)
 """
 

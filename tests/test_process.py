@@ -82,6 +82,36 @@ BEFORE_THE_COMMAND = """
 os.write(1, b"ready\\n")
 time.sleep(60)
 """
+RAISED_BY_PREFECT = """
+from prefect.exceptions import TerminationSignal
+def command():
+    raise TerminationSignal(signal.SIGTERM)
+sys.exit(outcome(command))
+"""
+AFTER_THE_COMMAND = """
+import atexit
+from digitrec.errors import BadData
+from digitrec.process import end_process
+def stop():
+    os.kill(os.getpid(), {number})
+    time.sleep(60)
+atexit.register(stop)
+def command():
+    print("the answer")
+    if {fails}:
+        raise BadData("no digits")
+end_process(outcome(command))
+"""
+WHILE_PYTHON_ENDS = """
+import atexit
+from digitrec.process import end_process
+class Kept:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+kept = Kept()
+atexit.register(print, "tidied up")
+end_process(outcome(lambda: print("the answer")))
+"""
 EXIT_IN_A_FINALIZER = """
 class Last:
     def __del__(self):
@@ -157,6 +187,13 @@ def test_what_an_interrupt_broke_is_no_bug() -> None:
     ]  # fmt: skip
 
 
+def test_an_interrupt_in_the_words_of_prefect_is_one() -> None:
+    """Its handler of SIGTERM stands for a moment before ours, and raises what is no `Exception`: exit 130, one line."""
+    assert run(RAISED_BY_PREFECT) == (
+        130, "", "error: interrupted; nothing half-done is visible, the same command goes on\n",
+    )  # fmt: skip
+
+
 def test_an_interrupt_that_hits_a_finalizer_is_not_lost() -> None:
     """Where nothing can be raised Python would print a trace and go on; it is raised a moment later instead."""
     code, _, stderr = run(LOST_IN_A_FINALIZER)
@@ -171,6 +208,18 @@ def test_an_import_inside_a_command_is_not_interrupted(number: signal.Signals) -
         "imported whole, tidied up\n",
         "error: interrupted; nothing half-done is visible, the same command goes on\n",
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(("fails", "code", "said"), [(False, 0, ""), (True, 65, "error: no digits\n")], ids=[0, 65])
+def test_a_signal_after_the_command_changes_nothing(number: signal.Signals, fails: bool, code: int, said: str) -> None:
+    """It cuts short what is done at exit, as stopping a server; exit code, output and the one line of error stay."""
+    assert run(AFTER_THE_COMMAND.format(number=int(number), fails=fails)) == (code, "the answer\n", said)
+
+
+def test_a_signal_while_python_ends_changes_nothing() -> None:
+    """When handlers of signals are gone already, the exit code stays, exit handlers have run, and output is whole."""
+    assert run(WHILE_PYTHON_ENDS) == (0, "the answer\ntidied up\n", "")
 
 
 def test_only_an_interrupt_is_raised_again() -> None:

@@ -47,7 +47,7 @@ def publish_bundled(store: Store) -> Manifest | None:
         return there
     with store.storage.scratch() as scratch:
         for file in manifest.files:
-            staged = scratch.write(file.path.replace("/", "-"), _unpack(file.path))
+            staged = scratch.write(file.path.replace("/", "-"), read_bundled_file(file.path))
             if staged.sha256 != file.sha256:
                 raise _damaged(BUNDLE / file.path)
             store.storage.upload(staged.path, manifest.key(file))
@@ -70,8 +70,8 @@ def provide_champion(store: Store) -> tuple[Manifest | None, bool]:
     return bundled, True
 
 
-def _unpack(path: str) -> bytes:
-    """Return the bytes that a file of the bundle stands for; the manifest's digests are of those."""
+def read_bundled_file(path: str) -> bytes:
+    """Return the bytes that a file of the bundle stands for, unpacked; the manifest's digests are of those."""
     plain = BUNDLE / path
     packed = plain.with_name(plain.name + PACKED)
     with storage_errors("read", plain):

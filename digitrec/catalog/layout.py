@@ -8,7 +8,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MANIFEST = "manifest.json"
 ATTEMPTS = "_attempts"
 """Inside a folder of predictions: what a run has finished and not published yet."""
-LANDED, PENDING, LEASES, TRAINING, LOGS = "landed", "pending", "_leases", "_training", "logs"
+LANDED, PENDING, LEASES, TRAININGS, LOGS = "landed", "pending", "_leases", "_training", "logs"
 NAME_DIGITS = 16
 STEM_MAX = 64 - 1 - NAME_DIGITS
 DIGEST_DIGITS = 16
@@ -65,7 +65,7 @@ def source_note(stem: str, size: int) -> str:
 
 def training_folder(version: str) -> str:
     """Where a training keeps its checkpoints until it is published, so that `--resume VERSION` finds them."""
-    return f"{TRAINING}/{check_name(version, 'model version')}"
+    return f"{TRAININGS}/{check_name(version, 'model version')}"
 
 
 def logs_folder(version: str) -> str:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -225,6 +225,8 @@ def parse_manifest(data: bytes, store: Store, folder: str) -> Manifest:
     if digest_of(body) != checksum:
         raise Corrupt(f"{where} is damaged: its digest does not fit; restore it, or remove its folder and run again")
     try:
+        if body["kind"] not in get_args(Kind):
+            raise TypeError(body["kind"])
         listed = body["files"]
         files = _files_apart(store, folder, listed) if isinstance(listed, dict) else json.dumps(listed).encode()
         manifest = Manifest(
@@ -237,7 +239,7 @@ def parse_manifest(data: bytes, store: Store, folder: str) -> Manifest:
             published=body["published"],
         )
         manifest.folder  # noqa: B018  # its name is one
-    except (KeyError, TypeError, ValidationError, UsageError) as error:
+    except (KeyError, TypeError, AttributeError, ValidationError, UsageError) as error:
         raise Corrupt(f"{where} lacks what a manifest of format {FORMAT} has: make it anew") from error
     for file in manifest.files:
         if not PATH.fullmatch(file.path):

@@ -9,7 +9,7 @@ from digitrec.catalog.listing import folder_names, published
 from digitrec.catalog.manifest import Manifest, find_manifest
 from digitrec.catalog.store import Store
 from digitrec.catalog.sweep import GRACE_S, remove_if_old
-from digitrec.errors import DigitrecError
+from digitrec.errors import DigitrecError, Misconfigured, StorageFailed
 
 
 def put_note(store: Store, dataset: str) -> None:
@@ -34,10 +34,22 @@ def noted(store: Store) -> list[str]:
 
 
 def has_predictions(store: Store, dataset: str, digest: str) -> bool:
-    """Return whether a dataset, in the state of this digest, has published predictions by any model version."""
-    top = f"predictions/{dataset}"
-    found = (find_manifest(store, f"{top}/{name}") for name in folder_names(store, top))
-    return any(manifest and manifest.asked.get("dataset_digest") == digest for manifest in found)
+    """Return whether a dataset, in the state of this digest, has published predictions by any model version.
+
+    Raises what reading a manifest does, if none that can be read fits.
+    """
+    problem: DigitrecError | None = None
+    for name in folder_names(store, f"predictions/{dataset}"):
+        try:
+            manifest = find_manifest(store, f"predictions/{dataset}/{name}")
+        except (StorageFailed, Misconfigured) as error:
+            problem = error
+            continue
+        if manifest and manifest.asked.get("dataset_digest") == digest:
+            return True
+    if problem:
+        raise problem
+    return False
 
 
 def rebuild_notes(store: Store) -> list[str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
-from digitrec.catalog.layout import ATTEMPTS, LANDED, LEASES, LOGS, PENDING, TRAINING, champion_folder
+from digitrec.catalog.layout import ATTEMPTS, LANDED, LEASES, LOGS, PENDING, TRAININGS, champion_folder
 from digitrec.catalog.listing import TOP, folder_names, folders
 from digitrec.catalog.manifest import find_manifest
 from digitrec.catalog.store import Store
@@ -66,7 +66,7 @@ def sweep_store(store: Store, keep: Collection[str] = ()) -> list[str]:
         for folder in folders(store, kind):
             removed += _sweep_published_or_given_up(store, folder, keep)
     leases = [f"{LEASES}/{name}" for name in folder_names(store, LEASES)]
-    for top in (TRAINING, LOGS, *leases):
+    for top in (TRAININGS, LOGS, *leases):
         for name in folder_names(store, top):
             removed += sweep_tree(store, f"{top}/{name}", grace_s=GIVEN_UP_S)
     for prefix in (LANDED, PENDING, champion_folder()):
@@ -94,6 +94,13 @@ def sweep_tree(store: Store, prefix: str, *, grace_s: float) -> list[str]:
         if keys and all(stat and time.time() - stat.modified_s > grace_s for stat in found):
             pairs = zip(reversed(keys), reversed(found), strict=True)
             return [key for key, stat in pairs if stat and store.storage.delete(key, state=stat.state)]
+    return []
+
+
+def remove_tree(store: Store, prefix: str) -> list[str]:
+    """Remove all objects below a prefix that nobody needs any more. Returns the keys removed; failing is no failure."""
+    with suppress(DigitrecError):
+        return [key for key in reversed(_walk(store, prefix)) if store.storage.delete(key)]
     return []
 
 

@@ -1,11 +1,10 @@
-"""The Dask cluster: our own on this machine, threads or processes by the size of the job, or yours by address.
+"""The Dask cluster: our own worker processes on this machine, or yours by address.
 
 Whoever can speak to a scheduler can run code as its user, and the loopback is open to every user of the machine. So our
-own processes speak TLS with a key that exists in their memory alone, and our own threads use no socket.
+own processes speak TLS with a key that exists in their memory alone.
 """
 
 import gc
-import importlib.metadata
 import logging
 import os
 import signal
@@ -14,32 +13,25 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dask
 from distributed import Client, LocalCluster, Security
-from distributed.comm import inproc
 
 from digitrec.addresses import parse_dask
 from digitrec.errors import Misconfigured, Unavailable
 from digitrec.foreign import blame, blame_surely
 from digitrec.limits import memory_bytes, oom_kills
+from digitrec.scoring.executors import DRIVER_BYTES, WORKER_BYTES
 from digitrec.scoring.scratch import scratch_folder
+from digitrec.scoring.versions import installed_versions, list_versions
 from digitrec.scoring.worker import quiet
 from digitrec.settings import Settings
 
 LOG = logging.getLogger("digitrec.scoring")
-IN_PROCESS_ROWS = 500_000
-"""Up to here a job takes three seconds or less, and one more if worker processes are started for it. Beyond, what kills
-a worker should not end the run."""
-WORKER_BYTES, DRIVER_BYTES = 400 * 2**20, 250 * 2**20
-"""What a worker process takes with torch, and the driver beside them: no more are started than there is memory for."""
 CONNECT_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 3.0
-COMPARED = ("digitrec", "dask", "distributed", "torch", "onnxruntime", "numpy", "pyarrow")
-"""Packages whose versions must be the same here and on every worker of an outside cluster."""
 LOCAL_CONFIG = {
     # Fifteen seconds after a worker died, Dask would look whether it is there, and if that finds it dead once more, or
     # on its way back, give its place up for good.
@@ -77,23 +69,19 @@ class Cluster:
 
 
 @contextmanager
-def connect(
-    settings: Settings, *, rows: int, partitions: int, insecure: bool = False, processes: bool | None = None
-) -> Iterator[Cluster]:
-    """A cluster fit for a job of so many rows and partitions; closed quietly however the block ends.
+def connect(settings: Settings, *, workers: int = 1, insecure: bool = False) -> Iterator[Cluster]:
+    """Connect to the cluster that the settings name, or start so many worker processes; closed quietly however the
+    block ends.
 
-    `processes`: whether our own workers are processes; None: by the size of the job. Raises `Misconfigured` for an
-    address that must not be used like this, `Unavailable` if the cluster does not answer or does not fit.
+    Raises `Misconfigured` for an address that must not be used like this, `Unavailable` if the cluster does not answer
+    or does not fit.
     """
     quiet()
     if settings.dask:
         with outside(settings.dask, settings, insecure) as cluster:
             yield cluster
-    elif workers := worker_processes(settings.threads, partitions, rows, processes):
-        with own_processes(workers) as cluster:
-            yield cluster
     else:
-        with own_threads(settings.threads, partitions) as cluster:
+        with own_processes(workers) as cluster:
             yield cluster
 
 
@@ -164,52 +152,12 @@ def script_hidden() -> Iterator[None]:
         main.update(hidden)
 
 
-def worker_processes(cores: int, partitions: int, rows: int, wanted: bool | None) -> int:
-    """How many worker processes to start: one a core, but no more than there are partitions, and memory.
-
-    None for small jobs, unless they are `wanted`; nor where one does not fit beside the driver: threads need less.
-    """
-    if wanted is False or (wanted is None and rows <= IN_PROCESS_ROWS):
-        return 0
-    slots, room = slots_for(cores, partitions), max(0, memory_bytes() - DRIVER_BYTES) // WORKER_BYTES
-    if room < slots:
-        LOG.info("memory for %d of %d worker processes: %s MB are allowed", room, slots, f"{memory_bytes() / 1e6:,.0f}")
-    return max(min(slots, room), 1 if wanted else 0)
-
-
 def count_memory_losses(client: Client, *, kernel: bool) -> Callable[[], int]:
     """Count the workers that are stopped for want of memory from now on; the kernel's victims too if they are ours."""
     by_nanny: list[object] = []
     before = oom_kills()
     client.subscribe_topic("worker-restart-memory", by_nanny.append)
     return lambda: len(by_nanny) + (oom_kills() - before if kernel else 0)
-
-
-def slots_for(cores: int, partitions: int) -> int:
-    return max(1, min(cores, partitions))
-
-
-@contextmanager
-def own_threads(cores: int, partitions: int) -> Iterator[Cluster]:
-    """One worker inside this process, with as many threads: nothing to start, torch is imported once."""
-    threads = slots_for(cores, partitions)
-    # Dask would name such a cluster after the interface that leads to 8.8.8.8, and warn where none does.
-    inproc.global_manager._ip = "127.0.0.1"
-    with (
-        local_config(),
-        closing(
-            start_local(
-                n_workers=1,
-                threads_per_worker=threads,
-                processes=False,
-                worker_dashboard_address="127.0.0.1:0",
-                **SILENT_HTTP,
-                memory_limit=0,
-            )
-        ) as local,
-        closing_client(Client(local, set_as_default=False)) as client,
-    ):
-        yield Cluster(client, local.scheduler_address, threads)
 
 
 @contextmanager
@@ -306,24 +254,9 @@ def check_workers(client: Client, address: str) -> None:
     )
     for worker, versions in sorted(there.items()):
         if versions != here:
-            raise Unavailable(f"worker {worker} has {listed(versions)}; here are {listed(here)}; install the same")
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of the packages that decide what a part looks like; asked of their metadata, nothing is imported."""
-    return {package: installed_version(package) for package in COMPARED}
-
-
-@cache
-def installed_version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
-
-
-def listed(versions: dict[str, str]) -> str:
-    return ", ".join(f"{package} {version}" for package, version in versions.items())
+            raise Unavailable(
+                f"worker {worker} has {list_versions(versions)}; here are {list_versions(here)}; install the same"
+            )
 
 
 def within(limit_s: float, call: Callable[[], T], failure: str) -> T:

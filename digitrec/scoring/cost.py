@@ -1,16 +1,10 @@
-"""What scoring took, against what the machine could have done, and what to change where the two lie far apart."""
+"""What scoring took, and what to change where workers did not compute most of the time."""
 
-from collections.abc import Mapping, Sequence
+import resource
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
-
-from digitrec.contract import CLASSES, PIXELS
-from digitrec.scoring.partition import peak_bytes
-from digitrec.scoring.receipts import Cost
 
 LONG_S = 5.0
-"""What was done sooner needs neither advice nor a measured peak: one image must not wait for them."""
+"""What was done sooner needs no advice."""
 BUSY_MIN, COMPUTING_MIN = 0.7, 0.7
 """Shares of the workers' time that should be spent on partitions, and of that on the processor."""
 SMALL_ROWS = 4096
@@ -20,13 +14,32 @@ FEW_PARTITIONS = 4
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What partitions took: wall and CPU seconds of the workers, and the greatest resident memory of one, in bytes."""
+
+    rows: int = 0
+    partitions: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.rows + other.rows,
+            self.partitions + other.partitions,
+            self.seconds + other.seconds,
+            self.cpu_s + other.cpu_s,
+            max(self.peak_bytes, other.peak_bytes),
+        )
+
+
+@dataclass(frozen=True)
 class RunCost:
     """What was computed (`rows`, `partitions`; not what an earlier run had finished) and what it took.
 
     `seconds` are the clock's, `worker_seconds` those that all workers spent on partitions; `driver_bytes`,
-    `worker_bytes`: greatest resident memory of the driver and of the largest worker; `share_of_peak`: multiply-adds
-    against those of square products, measured in the same run (None: it was too short, or the work is not known);
-    `memory_losses`: how many workers were stopped for want of memory, and started again.
+    `worker_bytes`: greatest resident memory of the driver and of the largest worker; `memory_losses`: how many workers
+    were stopped for want of memory, and started again.
     """
 
     rows: int
@@ -38,47 +51,40 @@ class RunCost:
     cpu_s_per_million_rows: float
     driver_bytes: int
     worker_bytes: int
-    share_of_peak: float | None
     memory_losses: int
     advice: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """For a person; nothing if it was over before anybody could have wondered."""
+        """Return lines for a person; none if it was over before anybody could have wondered."""
         if self.seconds < LONG_S and not self.memory_losses:
             return []
-        peak = "" if self.share_of_peak is None else f", {self.share_of_peak:.0%} of the processor's matrix peak"
         memory = f"driver {self.driver_bytes / 1e6:,.0f} MB, worker {self.worker_bytes / 1e6:,.0f} MB"
         return [
             f"{self.rows:,} rows in {self.seconds:.1f} s with {self.workers} workers: {self.rows_per_s:,} rows/s, "
-            f"{self.cpu_s_per_million_rows:.1f} CPU seconds per million rows{peak}",
+            f"{self.cpu_s_per_million_rows:.1f} CPU seconds per million rows",
             f"  most memory: {memory}",
             *(f"  advice: {line}" for line in self.advice),
         ]
 
 
-def cost_of(
-    costs: Sequence[Cost], rows: int, seconds: float, workers: int, ceiling: float | None, memory_losses: int = 0
-) -> RunCost:
-    """Sum up what partitions of so many rows took, in so many seconds; one at least.
-
-    `ceiling`: rows/s if all workers did nothing but the network's products, as fast as square ones.
-    """
-    busy, computing = sum(cost.seconds for cost in costs), sum(cost.cpu_s for cost in costs)
+def sum_up(cost: Cost, seconds: float, workers: int, memory_losses: int = 0) -> RunCost | None:
+    """Return what partitions took in so many seconds of the clock; None if none was computed."""
+    if not cost.partitions:
+        return None
     return RunCost(
-        rows=rows,
-        partitions=len(costs),
+        rows=cost.rows,
+        partitions=cost.partitions,
         workers=workers,
         seconds=round(seconds, 3),
-        rows_per_s=round(rows / seconds),
-        worker_seconds=round(busy, 3),
-        cpu_s_per_million_rows=round(computing / rows * 1e6, 3),
+        rows_per_s=round(cost.rows / seconds),
+        worker_seconds=round(cost.seconds, 3),
+        cpu_s_per_million_rows=round(cost.cpu_s / cost.rows * 1e6, 3),
         driver_bytes=peak_bytes(),
-        worker_bytes=max(cost.peak_bytes for cost in costs),
-        share_of_peak=round(rows / seconds / ceiling, 3) if ceiling else None,
+        worker_bytes=cost.peak_bytes,
         memory_losses=memory_losses,
         advice=(memory_words(memory_losses),)
         if memory_losses
-        else advice(rows, len(costs), workers, busy / seconds, computing / busy)
+        else _advice(cost, workers, seconds)
         if seconds >= LONG_S
         else (),
     )
@@ -93,18 +99,24 @@ def memory_words(losses: int) -> str:
     )
 
 
-def advice(rows: int, partitions: int, workers: int, busy_workers: float, computing: float) -> tuple[str, ...]:
-    """What to change: `busy_workers` is how many had a partition on average, `computing` how much of that was CPU."""
+def peak_bytes() -> int:
+    """Return the most memory this process has held, in bytes (Linux counts it in KiB: getrusage(2))."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _advice(cost: Cost, workers: int, seconds: float) -> tuple[str, ...]:
+    """What to change, by how many workers were busy on average, and how much of their time they computed."""
+    busy, computing = cost.seconds / seconds, cost.cpu_s / cost.seconds
     found = []
-    if rows / partitions < SMALL_ROWS:
+    if cost.rows / cost.partitions < SMALL_ROWS:
         found.append(
-            f"partitions of {rows / partitions:,.0f} rows on average are mostly overhead: ingest several files as one "
-            "dataset (--dataset)"
+            f"partitions of {cost.rows / cost.partitions:,.0f} rows on average are mostly overhead: ingest several "
+            "files as one dataset (--dataset)"
         )
-    if busy_workers < BUSY_MIN * workers:
-        idle = f"workers were idle {1 - busy_workers / workers:.0%} of the time"
-        if partitions < FEW_PARTITIONS * workers:
-            found.append(f"{idle}: {partitions} partitions are few for {workers} workers, fewer would be as quick")
+    if busy < BUSY_MIN * workers:
+        idle = f"workers were idle {1 - busy / workers:.0%} of the time"
+        if cost.partitions < FEW_PARTITIONS * workers:
+            found.append(f"{idle}: {cost.partitions} partitions are few for {workers} workers, fewer would be as quick")
         else:
             found.append(f"{idle}: the driver or the store did not keep up, fewer would be as quick")
     if computing < COMPUTING_MIN:
@@ -113,9 +125,3 @@ def advice(rows: int, partitions: int, workers: int, busy_workers: float, comput
             "(DIGITREC_THREADS), or a faster store"
         )
     return tuple(found)
-
-
-def multiply_adds(card: Mapping[str, Any]) -> int:
-    """Of one image through the network that a model version's card describes."""
-    widths = (PIXELS, *card["architecture"]["hidden"], CLASSES)
-    return sum(wide * narrow for wide, narrow in pairwise(widths))

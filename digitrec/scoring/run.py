@@ -1,28 +1,23 @@
-"""score(): datasets × a model version → published predictions, over one cluster and one window of partitions."""
+"""score(): datasets × a model version → published predictions. The plan is made first, then carried out."""
 
-import shutil
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
 
-from digitrec.catalog import listing as catalog
-from digitrec.catalog.bundled import Ruling, ruling
+from digitrec.catalog import listing
+from digitrec.catalog.bundled import provide_champion
 from digitrec.catalog.manifest import Manifest
 from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
-from digitrec.engines.choice import Choice, cascade_of, choose, processor_flags
-from digitrec.errors import DigitrecError, Interrupted, StorageFailed, combined, storage_errors
+from digitrec.errors import DigitrecError, Interrupted, StorageFailed, combined
 from digitrec.options import ScoreOptions
 from digitrec.progress import Progress, silent
-from digitrec.scoring.cluster import Cluster, connect
-from digitrec.scoring.cost import RunCost, multiply_adds
-from digitrec.scoring.engine import read_card
-from digitrec.scoring.job import Job, prepare
-from digitrec.scoring.ledger import Crew, Failure, Ledger, Scored
-from digitrec.scoring.partition import score_partition
-from digitrec.scoring.peak import matrix_peak
-from digitrec.scoring.plan import partition_rows
-from digitrec.scoring.space import still_needed
-from digitrec.scoring.window import STALL_S, Compute, Window
+from digitrec.scoring.cost import RunCost
+from digitrec.scoring.executors import Execution, start_executor
+from digitrec.scoring.plan import ScoringPlan, make_plan, no_champion
+from digitrec.scoring.publication import Publisher
+from digitrec.scoring.replaced import set_aside
+from digitrec.scoring.selection import Failure, remove_notes
+from digitrec.scoring.state import Ended, RunState, Scored
 from digitrec.settings import Settings
 from digitrec.shown import printable
 
@@ -75,121 +70,108 @@ def score(
     `Corrupt` names a damaged file, `ComputationFailed` a partition, `AlreadyPublished` what differs. Raises `NoInput`
     without dataset or model, `Unavailable` or `Misconfigured` for the cluster, `Interrupted` on Ctrl-C.
     """
-    report = score_all(store, options, settings, Means(insecure=insecure), progress)
+    report = score_all(store, options, settings, Execution(insecure=insecure), progress)
     report.raise_if_failed()
     return report
 
 
-@dataclass(frozen=True)
-class Means:
-    """How a run is carried out; none of it changes the predictions.
-
-    `processes`: whether local workers are processes (None: by the size of the job); `compute`: what a worker does;
-    `stall_s`: see `Window`; `partition_rows`: see `plan`.
-    """
-
-    insecure: bool = False
-    processes: bool | None = None
-    compute: Compute = score_partition
-    stall_s: float = STALL_S
-    partition_rows: int | None = None
-
-
 def score_all(
-    store: Store, options: ScoreOptions, settings: Settings, means: Means, progress: Progress = silent
+    store: Store,
+    options: ScoreOptions,
+    settings: Settings,
+    execution: Execution = Execution(),
+    progress: Progress = silent,
 ) -> ScoreReport:
-    """`score`, with what failed in the report instead of raised."""
+    """Score as `score` does, with what failed in the report instead of raised."""
     if options.dataset:
-        catalog.dataset(store, options.dataset)  # one that is not there is no reason to make a champion
-    ruled = Ruling(options.model) if options.model else ruling(store)
-    model = catalog.model(store, ruled.version)
-    datasets, unreadable = chosen(store, options, model)
-    card = read_card(store, model)
-    choice = choose(options.precision, card, processor_flags())
-    if options.cascade:
-        cascade_of(card)  # refused here, not by a worker
-    jobs = (prepare(store, dataset, model, options, choice.precision) for dataset in datasets)
-    ledger = Ledger(jobs, means.partition_rows, progress)
-    cost = None
-    if ledger.open:
-        check_space(ledger, store)
-    if ledger.open:  # nothing to do is no reason to start a cluster
-        effort = Effort(choice.precision, None if options.cascade else multiply_adds(card))
-        cost = compute_open(ledger, settings, means, effort)
-    scored, failures = tuple(ledger.scored), (*unreadable, *ledger.failures)
-    notes = (*ruled.notes, *ledger.notes, *notes_on(choice, scored))
-    return ScoreReport(scored, ruled.version, choice.precision, failures, notes, cost)
+        listing.dataset(store, options.dataset)  # one that is not there is no reason to make a champion
+    model, notes = _provide_model(store, options)
+    is_limited = store.storage.free_bytes() is not None
+    plan = make_plan(store, options, settings, execution, model, sizes=is_limited)
+    return _carry_out(plan, options, settings, execution, progress, notes)
 
 
-def notes_on(choice: Choice, scored: tuple[Scored, ...]) -> tuple[str, ...]:
-    """The arithmetic and why it was chosen, if anything was computed in it."""
-    return (f"computed in {choice.precision}: {choice.why}",) if not all(entry.already for entry in scored) else ()
+def _provide_model(store: Store, options: ScoreOptions) -> tuple[Manifest, tuple[str, ...]]:
+    """The model version to score with, and what to say of it. Raises `NoInput` if there is none."""
+    if options.model:
+        return listing.model(store, options.model), ()
+    champion, is_new = provide_champion(store)
+    if champion is None:
+        raise no_champion(store)
+    made = f"there was no champion: {champion.name}, which comes with digitrec, was made champion"
+    return champion, (made,) if is_new else ()
 
 
-@dataclass(frozen=True)
-class Effort:
-    """What an image costs: multiply-adds (None: not the same for all) in an arithmetic."""
-
-    precision: Arithmetic
-    multiply_adds: int | None
-
-    def crew(self, cluster: Cluster) -> Crew:
-        """The workers of a cluster, and their rows/s at matrix peak, measured once, when it is asked for."""
-
-        @cache
-        def ceiling() -> float | None:
-            peak = matrix_peak(cluster, self.precision) if self.multiply_adds else None
-            return peak / self.multiply_adds if peak and self.multiply_adds else None
-
-        return Crew(cluster.slots, ceiling, cluster.memory_losses)
-
-
-def compute_open(ledger: Ledger, settings: Settings, means: Means, effort: Effort) -> RunCost | None:
-    """Send the partitions of every open job through one cluster and one window; what it took."""
-    sizes = [account.job.rows for account in ledger.open.values()]
-    estimate = sum(1 + rows // (means.partition_rows or partition_rows(rows)) for rows in sizes)
+def _carry_out(
+    plan: ScoringPlan,
+    options: ScoreOptions,
+    settings: Settings,
+    execution: Execution,
+    progress: Progress,
+    notes: tuple[str, ...],
+) -> ScoreReport:
+    """Do what a plan says, on one executor."""
+    remove_notes(plan.store, plan.selection)
+    state, cost = None, None
     try:
-        with connect(
-            settings, rows=ledger.total, partitions=estimate, insecure=means.insecure, processes=means.processes
-        ) as cluster:
-            ledger.crew = effort.crew(cluster)
-            for task, outcome in Window(cluster, means.compute, means.stall_s).outcomes(ledger.tasks()):
-                ledger.record(task, outcome)
-            return ledger.cost()
+        with Publisher[Ended]() as publisher:
+            state = RunState(plan.datasets, publisher, options.unsure_below, progress)
+            moved = _set_aside_stale(plan, state)
+            _check_space(plan, state)
+            if state.open:  # nothing to do is no reason to start anybody
+                with start_executor(plan.placement, settings, execution) as executor:
+                    state.executor = executor
+                    with closing(executor.run(state.tasks())) as outcomes:
+                        for task, outcome in outcomes:
+                            state.record(task, outcome)
+                    cost = state.cost()
+            state.finish()
     except KeyboardInterrupt:
+        done, total = (state.done, state.total) if state else (0, 0)
         raise Interrupted(
-            f"stopped with {ledger.done:,} of {ledger.total:,} rows done; they are kept, the same command goes on"
+            f"stopped with {done:,} of {total:,} rows done; they are kept, the same command goes on"
         ) from None
+    scored = tuple(ended for ended in state.ended if isinstance(ended, Scored))
+    failed = tuple(ended for ended in state.ended if isinstance(ended, Failure))
+    computed = f"computed in {plan.choice.precision}: {plan.choice.why}"
+    return ScoreReport(
+        datasets=scored,
+        model=plan.model.name,
+        precision=plan.choice.precision,
+        failures=(*plan.failures, *failed),
+        notes=(*notes, *moved, *([computed] if any(not entry.already for entry in scored) else [])),
+        cost=cost,
+    )
 
 
-def chosen(store: Store, options: ScoreOptions, model: Manifest) -> tuple[list[Manifest], list[Failure]]:
-    """The datasets to score, oldest first, and, unless one was named, those whose manifest cannot be read."""
-    if options.dataset:
-        return [catalog.dataset(store, options.dataset)], []
-    listing = catalog.listing(store, "dataset")
-    unreadable = [Failure(entry.folder, entry.problem) for entry in listing if entry.problem]
-    readable = [entry.manifest for entry in reversed(listing) if entry.manifest]
-    return catalog.unscored(store, readable, model if options.rescore else None), unreadable
+def _set_aside_stale(plan: ScoringPlan, state: RunState) -> list[str]:
+    """Take what is published of earlier datasets or models of these names out of the way; return notes on it."""
+    notes: list[str] = []
+    for each in plan.datasets:
+        if each.stale:
+            try:
+                notes += set_aside(plan.store, each.dataset)
+            except DigitrecError as error:
+                state.fail(each, error)
+    return notes
 
 
-def check_space(ledger: Ledger, store: Store) -> None:
-    """Close the accounts of datasets whose predictions will not fit, before anything is computed."""
-    with storage_errors("look at", store.url):
-        free = shutil.disk_usage(store.url).free
-    for account in list(ledger.open.values()):
-        try:
-            free -= take_room(account.job, ledger.partition_rows, free)
-        except DigitrecError as error:
-            ledger.total -= account.job.rows
-            ledger.fail(account, error)
-
-
-def take_room(job: Job, partition_rows: int | None, free: int) -> int:
-    """Return the bytes that a job still needs. Raises `StorageFailed` if that is more than are free."""
-    rows, needed = still_needed(job, partition_rows)
-    if needed > free:
-        raise StorageFailed(
-            f"{rows:,} predictions need about {needed / 1e6:,.1f} MB more in {job.work.store.url}, where "
-            f"{free / 1e6:,.1f} MB are free; free some space and run it again"
+def _check_space(plan: ScoringPlan, state: RunState) -> None:
+    """Give up the datasets whose predictions will not fit, before anything is computed."""
+    free = plan.store.storage.free_bytes()
+    if free is None:
+        return
+    for each in state.open:
+        needed = each.needed_bytes or 0
+        if needed <= free:
+            free -= needed
+            continue
+        rows = sum(partition.rows for partition in each.left)
+        state.total -= each.dataset.rows
+        state.fail(
+            each,
+            StorageFailed(
+                f"{rows:,} predictions need about {needed / 1e6:,.1f} MB more in {plan.store.url}, where "
+                f"{free / 1e6:,.1f} MB are free; free some space and run it again"
+            ),
         )
-    return needed

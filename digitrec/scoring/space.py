@@ -1,7 +1,7 @@
 """How much room a run still needs in the store: said before the work, not after half of it."""
 
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 from digitrec.catalog.manifest import Manifest
 from digitrec.catalog.store import Store
 from digitrec.contract import CLASSES
-from digitrec.scoring.job import Job
-from digitrec.scoring.plan import partitions
-from digitrec.scoring.receipts import receipt_path
-from digitrec.scoring.submission import SUBMISSION
+from digitrec.errors import DigitrecError
+from digitrec.scoring.partitions import Partition
+from digitrec.scoring.request import Request
+from digitrec.scoring.submission import submission_key
+from digitrec.storage import NotFound
 
 ROW_BYTES = 16
 """Of a row in a part: two confidences (4 each, they hardly compress), three small numbers, and an id packed by its
@@ -24,25 +25,18 @@ PARTITION_BYTES = 8192
 """Of a partition: its receipt, its row groups in the manifest, and what files are rounded up to."""
 
 
-def still_needed(job: Job, partition_rows: int | None) -> tuple[int, int]:
-    """Return how many rows have no part yet, and how many bytes they, and `submission.csv`, will take at most.
+def estimate_bytes(request: Request, dataset: Manifest, left: Sequence[Partition]) -> int:
+    """Return how many bytes the parts of the partitions that are left, and `submission.csv`, will take at most.
 
     A receipt counts as done without a look at its part: if that is damaged after all, the disk will say so.
     """
-    store, work = job.work.store, job.work
-    left = [part for part in partitions(job.dataset, partition_rows) if not store.exists(receipt_path(work, part))]
-    rows = sum(partition.rows for partition in left)
-    keys = key_bytes(store, job.dataset) if work.keyed else 0
-    row = ROW_BYTES + (PROBABILITIES_BYTES if work.probabilities else 0)
-    needed = rows * row + len(left) * PARTITION_BYTES + (keys * rows // job.rows if job.rows else 0)
-    if not store.exists(f"{work.folder}/{SUBMISSION}"):
-        ids = keys or job.rows * len(str(last_id(job.dataset)))
-        needed += ids + job.rows * LINE_BYTES
-    return rows, needed
-
-
-def last_id(dataset: Manifest) -> int:
-    return max((group.last_id for shard in dataset.data_files for group in shard.row_groups), default=0)
+    store, total, rows = request.store, dataset.rows, sum(each.rows for each in left)
+    keys = key_bytes(store, dataset) if request.keyed else 0
+    row = ROW_BYTES + (PROBABILITIES_BYTES if request.probabilities else 0)
+    needed = rows * row + len(left) * PARTITION_BYTES + (keys * rows // total if total else 0)
+    if not store.storage.exists(submission_key(request.folder)):
+        needed += (keys or total * len(str(_last_id(dataset)))) + total * LINE_BYTES
+    return needed
 
 
 def key_bytes(store: Store, dataset: Manifest) -> int:
@@ -51,9 +45,16 @@ def key_bytes(store: Store, dataset: Manifest) -> int:
     """
     found = 0
     for shard in dataset.data_files:
-        with suppress(OSError, pa.ArrowException), Path(store.full(shard.path)).open("rb") as file:
+        with (
+            suppress(NotFound, OSError, pa.ArrowException, DigitrecError),
+            store.storage.open(dataset.key(shard)) as file,
+        ):
             footer = pq.read_metadata(file)
             place = footer.schema.to_arrow_schema().names.index("key")
             groups = (footer.row_group(index) for index in range(footer.num_row_groups))
             found += max(0, sum(group.column(place).total_uncompressed_size - 4 * group.num_rows for group in groups))
     return found
+
+
+def _last_id(dataset: Manifest) -> int:
+    return max((group.last_id for shard in dataset.data_files for group in shard.row_groups), default=0)

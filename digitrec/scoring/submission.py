@@ -3,8 +3,7 @@
 `ImageId` is the user's own id of a row where the dataset has row keys, else the number of the row.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +12,7 @@ import pyarrow.csv as pa_csv
 from digitrec.catalog.manifest import Manifest
 from digitrec.catalog.reader import open_verified
 from digitrec.catalog.store import Store
-from digitrec.errors import storage_errors
-from digitrec.scoring.partition import ids_of
-from digitrec.store.commit import make_folder, replacing, share
+from digitrec.scoring.compute import ids_of
 
 SUBMISSION = "submission.csv"
 HEADER = b"ImageId,Label\n"
@@ -23,22 +20,30 @@ LINES = pa_csv.WriteOptions(include_header=False, quoting_style="none")
 RANGES_SHOWN = 10
 
 
-def write_submission(store: Store, folder: str, manifest: Manifest) -> None:
-    """Write it whole and synced, a row group at a time."""
-    path = Path(make_folder(store, folder), SUBMISSION)
-    with storage_errors("write", path), replacing(path) as temporary:
-        with temporary.open("xb") as file:
-            file.writelines(submission(store, manifest))
-        share(store, temporary)
+def submission_key(folder: str) -> str:
+    return f"{folder}/{SUBMISSION}"
+
+
+def write_submission(store: Store, manifest: Manifest, proceed: Callable[[], None] = lambda: None) -> None:
+    """Derive it from the parts of a manifest, published or about to be, and make it the one of that folder.
+
+    `proceed` is called between row groups, and may raise to stop. Raises `StorageFailed`, `Corrupt`.
+    """
+    with store.storage.scratch() as scratch:
+        with scratch.create(SUBMISSION) as staged:
+            for block in submission(store, manifest):
+                proceed()
+                staged.write(block)
+        store.storage.upload(staged.path, submission_key(manifest.folder))
 
 
 def submission(store: Store, manifest: Manifest) -> Iterator[bytes]:
-    """The file's bytes, block by block, from the parts of predictions."""
+    """Yield the file's bytes, block by block, from the parts of predictions."""
     keyed = manifest.facts["keyed"]
     columns = ["key" if keyed else "image_id", "label"]
     yield HEADER
     for file in manifest.data_files:
-        with open_verified(store, file) as part:
+        with open_verified(store, manifest.key(file), file) as part:
             for place in range(part.num_row_groups):
                 rows = part.read_row_group(place, columns=columns, use_threads=False)
                 yield lines_with_keys(rows) if keyed else csv_lines(rows)
@@ -109,7 +114,7 @@ def held_ids(store: Store, predictions: Manifest) -> Iterator[tuple[int, int]]:
             if group.last_id - group.first_id + 1 == group.rows:
                 yield group.first_id, group.last_id
                 continue
-            with open_verified(store, file) as part:
+            with open_verified(store, predictions.key(file), file) as part:
                 ids = ids_of(part.read_row_group(place, columns=["image_id"], use_threads=False))
             for run in np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1):
                 yield int(run[0]), int(run[-1])

@@ -5,6 +5,6 @@
 """
 
 from digitrec.storage.base import NotFound, Scratch, StagedFile, Stat, Storage
-from digitrec.storage.locate import at, register
+from digitrec.storage.locate import at, is_relative, register
 
-__all__ = ["NotFound", "Scratch", "StagedFile", "Stat", "Storage", "at", "register"]
+__all__ = ["NotFound", "Scratch", "StagedFile", "Stat", "Storage", "at", "is_relative", "register"]

@@ -118,7 +118,7 @@ class FaultyStorage(Storage):
         return self._call("read", key, lambda: self.inner.read(key))
 
     def open(self, key: str) -> io.BufferedIOBase:
-        return self._call("open", key, lambda: self.inner.open(key))
+        return self._call("open", key, lambda: self.inner.open(key), lambda: self.inner.open(key).close())
 
     def open_plain(self, key: str) -> tuple[io.BufferedIOBase | io.RawIOBase, Stat]:
         return self._call("open_plain", key, lambda: self.inner.open_plain(key))
@@ -174,20 +174,20 @@ class FaultyStorage(Storage):
         return self.inner.free_bytes()
 
     def _call(
-        self, verb: Verb, key: str, do: Callable[[], Reply], do_first: Callable[[], object] | None = None
+        self, verb: Verb, key: str, do: Callable[[], Reply], do_unheard: Callable[[], object] | None = None
     ) -> Reply:
-        """Do a call with its faults; `do_first` is what is done if the reply is lost, `do` the one sent again."""
+        """Do a call with its faults; `do_unheard` does the same where nobody gets the reply, or will do it again."""
         with self._lock:
             self.calls.append((verb, key))
         time.sleep(self._delay_s(verb, key))
         if self._fail_before(verb, key):
             raise StorageFailed(f"cannot {verb} {self.address(key)}: it failed on purpose, before it was done")
         if self._lose_reply_of(verb, key):
-            (do_first or do)()
-        reply = do()
+            (do_unheard or do)()
         if self._fail_after(verb, key):
+            (do_unheard or do)()
             raise StorageFailed(f"cannot {verb} {self.address(key)}: it failed on purpose, after it was done")
-        return reply
+        return do()
 
     @contextmanager
     def _listed_later(self, key: str) -> Iterator[None]:

@@ -143,7 +143,7 @@ class LocalStorage(Storage):
         with _failures("list", folder):
             try:
                 with os.scandir(folder) as entries:
-                    names = [entry.name + ("/" if entry.is_dir() else "") for entry in entries]
+                    names = [entry.name + ("/" if _is_folder(entry) else "") for entry in entries]
             except GONE:
                 _check_links(folder)
                 return []
@@ -330,9 +330,9 @@ def _absence(key: str, path: Path) -> Iterator[None]:
 def _check_links(path: Path) -> None:
     """Raise `Misconfigured` where nothing is found only because a link on the way leads to nothing: a disk that is not
     mounted is no absence."""
-    for place in (path, *path.parents):
-        if _is_dangling(place):
-            raise told_by_system(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place)), "follow")
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if _is_dangling(there):
+        raise told_by_system(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(there)), "follow")
 
 
 def _is_dangling(path: Path) -> bool:
@@ -348,6 +348,14 @@ def _no_key(key: str) -> str:
     except UsageError as error:
         return str(error)
     return ""
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Return whether a listed name is a folder; one that cannot be followed is an object that `stat` cannot tell."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_text(name: str) -> bool:

@@ -19,6 +19,11 @@ def register(storage: Storage) -> Storage:
     return storage
 
 
+def is_relative(location: str) -> bool:
+    """Return whether another working directory would make another storage of this location."""
+    return location not in _registered and URL.match(location) is None and not Path(location).expanduser().is_absolute()
+
+
 def at(location: str | Path) -> Storage:
     """Return the storage at a folder, at a `file://` URL, or that was registered; a relative folder is taken from the
     working directory.

@@ -5,7 +5,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,7 @@ class MemoryStorage(Storage):
     def __init__(self, name: str | None = None) -> None:
         self.url = f"memory://{name or uuid.uuid4().hex}"
         self._objects: dict[str, tuple[bytes, Stat]] = {}
+        self._below: defaultdict[str, set[str]] = defaultdict(set)
         self._lock = threading.Lock()
         self._states = count(1)
 
@@ -41,7 +43,7 @@ class MemoryStorage(Storage):
     def walk(self, prefix: str, enter: Callable[[str], bool]) -> list[Found]:
         start = f"{prefix}/" if check_prefix(prefix) else ""
         with self._lock:
-            below = {key: stat for key, (_, stat) in self._objects.items() if key.startswith(start)}
+            below = {key: self._objects[key][1] for key in self._keys_below(start)}
         found = {}
         for key, stat in below.items():
             *folders, _ = parts = key.removeprefix(start).split("/")
@@ -80,8 +82,7 @@ class MemoryStorage(Storage):
     def list(self, prefix: str) -> list[str]:
         start = f"{prefix}/" if check_prefix(prefix) else ""
         with self._lock:
-            below = [key[len(start) :] for key in self._objects if key.startswith(start)]
-        return sorted({first + slash for first, slash, _ in (rest.partition("/") for rest in below)})
+            return sorted(self._below.get(start, ()))
 
     def delete(self, key: str, *, state: str | None = None) -> bool:
         with self._lock:
@@ -89,6 +90,11 @@ class MemoryStorage(Storage):
             if found is None or state not in {None, found[1].state}:
                 return False
             del self._objects[key]
+            for start, name in _steps(key):
+                self._below[start].discard(name)
+                if self._below[start]:
+                    break
+                del self._below[start]
             return True
 
     def scratch(self) -> AbstractContextManager[Scratch]:
@@ -100,3 +106,21 @@ class MemoryStorage(Storage):
 
     def _set(self, key: str, data: bytes) -> None:
         self._objects[check_key(key)] = (bytes(data), Stat(len(data), time.time(), str(next(self._states))))
+        for start, name in _steps(key):
+            self._below[start].add(name)
+
+    def _keys_below(self, start: str) -> Iterator[str]:
+        for name in self._below.get(start, ()):
+            if name.endswith("/"):
+                yield from self._keys_below(start + name)
+            else:
+                yield start + name
+
+
+def _steps(key: str) -> Iterator[tuple[str, str]]:
+    """Yield the folders above a key, the innermost first, as `a/b/`, and what is listed there for it."""
+    end = len(key)
+    while end > 0:
+        begin = key.rfind("/", 0, end - 1) + 1
+        yield key[:begin], key[begin:end]
+        end = begin

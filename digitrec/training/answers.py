@@ -60,7 +60,8 @@ def ask(store: Store, dataset: Manifest, models: Sequence[Sealed], *, validation
 
 def read_pieces(store: Store, dataset: Manifest, columns: list[str]) -> Iterator[pa.RecordBatch]:
     for file in dataset.data_files:
-        yield from open_verified(store, file).iter_batches(PIECE_ROWS, columns=columns)
+        with open_verified(store, dataset.key(file), file) as parquet:
+            yield from parquet.iter_batches(PIECE_ROWS, columns=columns)
 
 
 def nothing(labelled: bool) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:

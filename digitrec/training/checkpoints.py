@@ -1,29 +1,28 @@
-"""Checkpoints that can be trusted: written whole, their digest beside them, read without unpickling code.
+"""Lightning's checkpoints: what is in them, when they are made, and how they are read without unpickling code.
 
-Any checkpoint of a run resumes to the same end, since batches, distortions and dropout depend on seed and epoch alone.
-Falling back to an older one therefore costs time, nothing else.
+They are held in memory; `saving` puts them into the store. Any checkpoint of a training resumes to the same end, since
+batches, distortions and dropout depend on seed and epoch alone.
 """
 
-import hashlib
 import io
 import math
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from digitrec.catalog.store import Store
-from digitrec.errors import Corrupt
-from digitrec.store.commit import sha256_of, write_replacing
+from digitrec.training.saving import Checkpoint
 
 BEST, LAST = "best", "last"
+LAST_PATH = f"{LAST}.ckpt"
+"""What Lightning is told to go on from; plain "last" would be a word of its own."""
 MONITOR, MONITOR_ERROR = "val_loss", "val_loss_error"
 """What tells which epoch is best. On a few hundred rows accuracy moves in coarse steps; the loss does not."""
 CHANCE = 2.0
@@ -31,33 +30,31 @@ SAVE_LAST_EVERY_S = 2.0
 """Epochs on small datasets take a tenth of a second; more would be lost to writing than a kill could cost."""
 
 
-def checkpoint_path(folder: str, name: str) -> str:
-    return f"{folder}/{name}.ckpt"
+class HeldCheckpoints(CheckpointIO):
+    """Lightning's way to write and read checkpoints: the newest of each name (`best`, `last`) is held as bytes."""
 
+    def __init__(self, start: Checkpoint | None) -> None:
+        self._held = {BEST: start.best, LAST: start.last} if start else {}
 
-class DigestedCheckpointIO(TorchCheckpointIO):
-    """Lightning's way to and from disk: atomic, synced, with `NAME.ckpt.sha256` beside the file."""
+    def take(self, epoch: int) -> Checkpoint:
+        """Return what is held now, after so many epochs."""
+        return Checkpoint(epoch, self._held[BEST], self._held[LAST])
 
-    def __init__(self, store: Store) -> None:
-        super().__init__()
-        self.store = store
+    def read(self, name: str) -> dict[str, Any]:
+        """Return a checkpoint by name. Never unpickles anything but plain data."""
+        checkpoint: dict[str, Any] = torch.load(io.BytesIO(self._held[name]), map_location="cpu", weights_only=True)
+        return checkpoint
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         buffer = io.BytesIO()
         torch.save(plain(checkpoint), buffer)
-        relative = self.store.relative(path)
-        # The digest goes first, beside the one it follows: whenever a kill comes, the file there is named.
-        digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-        accepted = [digest, *digests_beside(path)[:1]]
-        write_replacing(self.store, f"{relative}.sha256", "\n".join(accepted).encode())
-        write_replacing(self.store, relative, buffer.getvalue())
+        self._held[Path(path).stem] = buffer.getvalue()
 
-    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Raises `Corrupt` if the bytes are not those that were written. Never unpickles anything but plain data."""
-        if not verifies(path):
-            raise Corrupt(f"the checkpoint {path} is damaged or missing: its SHA-256 is not the one beside it")
-        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-        return checkpoint
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        return self.read(Path(path).stem)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Nothing: there is one of each name."""
 
 
 def plain(value: Any) -> Any:
@@ -73,25 +70,15 @@ def plain(value: Any) -> Any:
     return sys.intern(value) if type(value) is str else value
 
 
-def digests_beside(path: str) -> list[str]:
-    beside = Path(f"{path}.sha256")
-    return beside.read_text(errors="replace").split() if beside.is_file() else []
-
-
-def verifies(path: str) -> bool:
-    """Whether a checkpoint is there, byte for byte as it was written."""
-    return Path(path).is_file() and sha256_of(path) in digests_beside(path)
-
-
 class BestCheckpoint(ModelCheckpoint):
-    """`best.ckpt`: the latest epoch whose validation loss is within `CHANCE` standard errors of the lowest.
+    """`best`: the latest epoch whose validation loss is within `CHANCE` standard errors of the lowest.
 
     After Breiman's one-standard-error rule (Classification and Regression Trees, 1984). Among epochs that a few hundred
     rows cannot tell apart the later is better, since its rate was lower; the very lowest may be early luck.
     """
 
-    def __init__(self, folder: str) -> None:
-        super().__init__(folder, BEST, monitor=MONITOR, save_on_train_epoch_end=True, enable_version_counter=False)
+    def __init__(self) -> None:
+        super().__init__(filename=BEST, monitor=MONITOR, save_on_train_epoch_end=True, enable_version_counter=False)
         self.lowest = math.inf
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
@@ -101,7 +88,7 @@ class BestCheckpoint(ModelCheckpoint):
         return float(current) <= self.lowest + CHANCE * float(trainer.callback_metrics[MONITOR_ERROR])
 
     def state_dict(self) -> dict[str, Any]:
-        """No folder in it, so that a store can be moved between kill and resume."""
+        """No folder in it: it goes on elsewhere."""
         return {"lowest": self.lowest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -109,44 +96,28 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """`last.ckpt`: the end of the newest epoch, give or take `SAVE_LAST_EVERY_S`, and the end of the training."""
+    """`last`: the end of the newest epoch, give or take `SAVE_LAST_EVERY_S`, and the end of the training.
 
-    def __init__(self, folder: str) -> None:
-        super().__init__(folder, LAST, save_on_train_epoch_end=True, enable_version_counter=False)
-        self.saved_at_s = -SAVE_LAST_EVERY_S
+    `made` is told each time, with the number of epochs done; `best` is at least as new then as `last` needs it.
+    """
+
+    def __init__(self, made: Callable[[int], None]) -> None:
+        super().__init__(filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
+        self.made = made
+        self.made_at_s = -math.inf
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if time.monotonic() - self.saved_at_s >= SAVE_LAST_EVERY_S:
+        if time.monotonic() - self.made_at_s >= SAVE_LAST_EVERY_S:
             super().on_train_epoch_end(trainer, pl_module)
-            self.saved_at_s = time.monotonic()
+            self.made_at_s = time.monotonic()
+            self.made(trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.save_checkpoint(checkpoint_path(str(self.dirpath), LAST))
+        trainer.save_checkpoint(LAST_PATH)
+        self.made(trainer.current_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to restore: the next epoch overwrites the file."""
-
-
-@dataclass(frozen=True)
-class ResumePoint:
-    """Where a training goes on: a checkpoint's path (None: from the start), and what a person should know of it."""
-
-    path: str | None
-    warnings: tuple[str, ...] = ()
-
-
-def resume_point(folder: str) -> ResumePoint:
-    """The newest checkpoint that verifies. The best one must, since the weights that count may be in it."""
-    best, last = (checkpoint_path(folder, name) for name in (BEST, LAST))
-    if not Path(best).exists() and not Path(last).exists():
-        return ResumePoint(None)
-    if not verifies(best):
-        return ResumePoint(None, (f"{best} is damaged or missing: training begins anew",))
-    if not Path(last).exists():
-        return ResumePoint(best)
-    if not verifies(last):
-        return ResumePoint(best, (f"{last} is damaged: going on from {BEST}.ckpt, which verifies",))
-    return ResumePoint(last)
+        """Nothing to restore: the next epoch makes a new one."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -16,30 +17,21 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
 
+from digitrec.catalog.layout import logs_folder, training_folder
 from digitrec.catalog.store import Store
 from digitrec.engines.floating import on_cores
 from digitrec.errors import ComputationFailed, Interrupted
 from digitrec.network import Perceptron
 from digitrec.progress import Progress, Step
-from digitrec.store.commit import make_folder
-from digitrec.training.checkpoints import (
-    BEST,
-    MONITOR,
-    BestCheckpoint,
-    DigestedCheckpointIO,
-    LastCheckpoint,
-    checkpoint_path,
-    resume_point,
-)
+from digitrec.training.checkpoints import BEST, LAST_PATH, MONITOR, BestCheckpoint, HeldCheckpoints, LastCheckpoint
 from digitrec.training.classifier import DigitClassifier
 from digitrec.training.data import DigitsDataModule
 from digitrec.training.recipe import Recipe
+from digitrec.training.saving import find_start, generation_folder, put_files, saving
 from digitrec.training.split import Split
 from digitrec.training.teacher import Teacher
 
 LOG = logging.getLogger("digitrec.training")
-TEACHER = "teacher"
-"""The folder of its checkpoints, and of its logs, in those of the training."""
 MEASURED = ("train_loss", "val_loss", "val_loss_error", "val_accuracy")
 N = TypeVar("N", bound=nn.Module)
 NOISY = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
@@ -77,12 +69,13 @@ class Fitted(Generic[N]):
 class Course:
     """What the teacher's training and the perceptron's have in common.
 
-    `folder` and `logs` are store-relative; `stage` is its name in logs and progress.
+    `generation`: of the lease under which `version` is trained, checkpoints and logs go below it; `stage` is its name
+    there, in messages and in progress.
     """
 
     store: Store
-    folder: str
-    logs: str
+    version: str
+    generation: int
     seed: int
     split: Split
     progress: Progress
@@ -90,7 +83,7 @@ class Course:
 
     @property
     def of_teacher(self) -> "Course":
-        return replace(self, folder=f"{self.folder}/{TEACHER}", logs=f"{self.logs}/{TEACHER}", stage="teach")
+        return replace(self, stage="teach")
 
 
 class Recorder(Callback):
@@ -138,11 +131,11 @@ class Patience(EarlyStopping):
 
 
 def fit(course: Course, recipe: Recipe) -> Fitted[Perceptron]:
-    """Train to the end: the teacher first, if the recipe has one. Each goes on from the newest good checkpoint in its
-    folder, if there is one.
+    """Train to the end: the teacher first, if the recipe has one. Each goes on from its newest sound checkpoint, if
+    there is one.
 
     Raises `Interrupted` on SIGINT or SIGTERM, `ComputationFailed` if the loss diverges, `StorageFailed` if a
-    checkpoint cannot be written.
+    checkpoint that is there cannot be read.
     """
     of_teacher = recipe.of_teacher
     teacher = fit_network(course.of_teacher, of_teacher, Teacher, None) if of_teacher else None
@@ -153,34 +146,40 @@ def fit(course: Course, recipe: Recipe) -> Fitted[Perceptron]:
 
 def fit_network(course: Course, recipe: Recipe, make: Callable[[], N], teacher: Teacher | None) -> Fitted[N]:
     """One network that `make` initialises, under a recipe of its own."""
-    began, checkpoints = time.monotonic(), make_folder(course.store, course.folder)
-    start = resume_point(checkpoints)
-    with quiet_lightning():
+    began, store = time.monotonic(), course.store
+    training, logs = training_folder(course.version), logs_folder(course.version)
+    start = find_start(store, training, course.stage)
+    for warning in start.warnings:
+        LOG.warning(warning)
+    if start.checkpoint:
+        LOG.info("%s: going on from epoch %s", course.stage, start.checkpoint.epoch)
+    held = HeldCheckpoints(start.checkpoint)
+    with quiet_lightning(), store.storage.scratch() as scratch:
         torch.manual_seed(course.seed)
         network = make()
         data = DigitsDataModule(course.split, batch=recipe.batch, seed=course.seed, distortion=recipe.distortion)
         module = DigitClassifier(network, recipe, course.seed, data.steps_per_epoch, teacher)
         recorder = Recorder(course.stage, recipe.epochs, course.progress)
-        trainer = make_trainer(course.store, checkpoints, recipe, recorder, loggers(course.store.full(course.logs)))
-        for warning in start.warnings:
-            LOG.warning(warning)
-        if start.path:
-            LOG.info("going on from %s", start.path)
-        run_to_end(trainer, module, data, start.path)
-        best = DigestedCheckpointIO(course.store).load_checkpoint(checkpoint_path(checkpoints, BEST))
+
+        def put_logs() -> None:
+            put_files(store, scratch.folder, generation_folder(logs, course.generation, course.stage))
+
+        saved = generation_folder(training, course.generation, course.stage)
+        with saving(store, saved, start.pointers, put_logs) as save:
+            last = LastCheckpoint(lambda epoch: save(held.take(epoch)))
+            trainer = make_trainer(scratch.folder, recipe, recorder, held, last)
+            run_to_end(trainer, module, data, LAST_PATH if start.checkpoint else None)
+    best = held.read(BEST)
     module.load_state_dict(best["state_dict"])
     network.cpu().eval()
     seconds = time.monotonic() - began
     return Fitted(network, best["epoch"] + 1, tuple(recorder.history), recorder.epochs_run, seconds, start.warnings)
 
 
-def loggers(folder: str) -> list[Logger]:
-    """Lightning's own, for whoever watches a training: CSV, and TensorBoard where it is installed."""
-    csv = CSVLogger(folder, name="csv")
-    return [csv, TensorBoardLogger(folder, name="tensorboard")] if find_spec("tensorboard") else [csv]
-
-
-def make_trainer(store: Store, checkpoints: str, recipe: Recipe, recorder: Recorder, loggers: list[Logger]) -> Trainer:
+def make_trainer(
+    folder: Path, recipe: Recipe, recorder: Recorder, held: HeldCheckpoints, last: LastCheckpoint
+) -> Trainer:
+    """`folder` is local; loggers write there."""
     patience = Patience(MONITOR, patience=recipe.patience_epochs, check_on_train_epoch_end=True)
     return Trainer(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
@@ -188,22 +187,22 @@ def make_trainer(store: Store, checkpoints: str, recipe: Recipe, recorder: Recor
         max_epochs=recipe.epochs,
         gradient_clip_val=recipe.clip_norm,
         deterministic=True,
-        callbacks=[
-            recorder,
-            patience,
-            LearningRateMonitor("epoch"),
-            BestCheckpoint(checkpoints),
-            LastCheckpoint(checkpoints),
-        ],
-        plugins=[DigestedCheckpointIO(store)],
-        default_root_dir=checkpoints,
-        logger=loggers,
+        callbacks=[recorder, patience, LearningRateMonitor("epoch"), BestCheckpoint(), last],
+        plugins=[held],
+        default_root_dir=folder,
+        logger=loggers(folder),
         log_every_n_steps=1,  # nothing is logged by step, and a small dataset has fewer than the default of 50
         # The command shows the progress.
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+
+
+def loggers(folder: Path) -> list[Logger]:
+    """Lightning's own, for whoever watches a training: CSV, and TensorBoard where it is installed."""
+    csv = CSVLogger(folder, name="csv", version="")
+    return [csv, TensorBoardLogger(folder, name="tensorboard", version="")] if find_spec("tensorboard") else [csv]
 
 
 def run_to_end(trainer: Trainer, module: DigitClassifier, data: DigitsDataModule, checkpoint: str | None) -> None:
@@ -216,11 +215,10 @@ def run_to_end(trainer: Trainer, module: DigitClassifier, data: DigitsDataModule
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence what Lightning tells everybody: devices, tips, why it stopped, that a resumed folder is not empty."""
+    """Silence what Lightning tells everybody: devices, tips, why it stopped."""
     loggers = [logging.getLogger(name) for name in NOISY]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         # Lightning 2.6.6 asks torch 2.13 in a way that torch will drop.
         warnings.filterwarnings("ignore", message="`isinstance\\(treespec, LeafSpec\\)` is deprecated")
         try:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from digitrec.catalog.bundled import ruling
-from digitrec.catalog.champion import champion, history, promote
+from digitrec.catalog.bundled import provide_champion
+from digitrec.catalog.champion import find_champion, promote, read_champion, read_log
 from digitrec.catalog.store import Store
 from digitrec.errors import Misconfigured, NoInput, StorageFailed
 from digitrec.training.comparison import PairedTest, compare
@@ -23,11 +23,17 @@ class Verdict:
 def settle_champion(store: Store, version: str, asked: bool | None) -> Verdict:
     """Promote `version` if that was asked for, or if it was left to the comparison and comes out better.
 
+    With nothing asked, a store without a champion gets the bundled model first: that is to be beaten.
+
     Raises `TryAgain` if another version became champion meanwhile, `StorageFailed` if a promotion was asked for and
     the champion's log cannot be read.
     """
     try:
-        best = champion(store) if asked is not None else rival(store)
+        champion = find_champion(store)
+        best = champion.version if champion else None
+        if best is None and asked is None:
+            bundled, _ = provide_champion(store)
+            best = bundled.name if bundled else None
     except (StorageFailed, Misconfigured) as error:
         if asked:
             raise
@@ -43,14 +49,6 @@ def settle_champion(store: Store, version: str, asked: bool | None) -> Verdict:
     return verdict
 
 
-def rival(store: Store) -> str | None:
-    """Who is to be beaten: the champion, or the model that comes along, if any does."""
-    try:
-        return ruling(store).version
-    except NoInput:
-        return None
-
-
 def decide(store: Store, version: str, best: str | None) -> Verdict:
     """Compare with the champion on the validation rows of what both were trained on.
 
@@ -58,9 +56,10 @@ def decide(store: Store, version: str, best: str | None) -> Verdict:
     """
     if best is None:
         return Verdict(True, "there was no champion")
-    if any(entry.version == version for entry in history(store)):
-        return Verdict(False, "it was champion before and was replaced; --promote makes it champion again")
     try:
+        if any(entry.version == version for entry in read_log(store)):
+            return Verdict(False, "it was champion before and was replaced; --promote makes it champion again")
+        read_champion(store)
         comparison = compare(store, version, best)
     except (StorageFailed, Misconfigured, NoInput) as error:
         return Verdict(False, f"cannot compare with champion {best}: {error}; --promote makes it champion all the same")

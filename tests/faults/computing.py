@@ -13,10 +13,10 @@ import numpy as np
 
 from digitrec.contract import CLASSES, PIXELS
 from digitrec.options import ScoreOptions
-from digitrec.scoring.partition import Outcome, score_partition
-from digitrec.scoring.plan import Partition
+from digitrec.scoring.compute import Outcome, score_partition
 from digitrec.scoring.predict import Engine
-from digitrec.scoring.receipts import Work
+from digitrec.scoring.request import Request, Task
+from tests.places import full
 
 ROWS = 20
 PARTITIONS = 12
@@ -26,7 +26,7 @@ POISON = 3
 WEIGHTS = np.random.default_rng(0).normal(0, 0.01, (PIXELS, CLASSES)).astype(np.float32)
 
 
-def linear(work: Work) -> Engine:
+def linear(request: Request) -> Engine:
     return Engine(lambda images: images.astype(np.float32) @ WEIGHTS, temperature=1.0)
 
 
@@ -34,23 +34,23 @@ quick = partial(score_partition, load=linear)
 """A partition in milliseconds."""
 
 
-def slow(work: Work, partition: Partition) -> Outcome:
+def slow(task: Task) -> Outcome:
     time.sleep(0.1)
-    return quick(work, partition)
+    return quick(task)
 
 
-def poisoned(work: Work, partition: Partition) -> Outcome:
+def poisoned(task: Task) -> Outcome:
     """Partition 3 of `night` kills every worker that takes it."""
-    if (work.dataset, partition.index) == ("night", POISON):
+    if (task.request.dataset, task.partition.index) == ("night", POISON):
         os.kill(os.getpid(), signal.SIGKILL)
-    return slow(work, partition)
+    return slow(task)
 
 
-def mortal(work: Work, partition: Partition) -> Outcome:
+def mortal(task: Task) -> Outcome:
     """A worker dies, once each, before or after the work of the partitions that `doom` has listed."""
     for when in ("before", "after"):
-        outcome = slow(work, partition) if when == "after" else None
-        if take(Path(work.full(store, f"doom/{partition.index}-{when}"))):
+        outcome = slow(task) if when == "after" else None
+        if take(Path(full(task.request.store, f"doom/{task.partition.index}-{when}"))):
             os.kill(os.getpid(), signal.SIGKILL)
     assert outcome is not None
     return outcome
@@ -74,8 +74,8 @@ def take(path: Path) -> bool:
     return True
 
 
-def hungry(work: Work, partition: Partition) -> Outcome:
+def hungry(task: Task) -> Outcome:
     """Partition 3 of `night` never ends."""
-    if (work.dataset, partition.index) == ("night", POISON):
+    if (task.request.dataset, task.partition.index) == ("night", POISON):
         time.sleep(3600)
-    return quick(work, partition)
+    return quick(task)

@@ -7,8 +7,8 @@ import pytest
 
 from digitrec.catalog.store import Store
 from digitrec.options import ScoreOptions
-from digitrec.scoring.run import Means, ScoreReport, score_all
-from digitrec.scoring.window import Compute
+from digitrec.scoring.executors import Compute, Execution
+from digitrec.scoring.run import ScoreReport, score_all
 from tests.faults.computing import NIGHT, PARTITIONS, ROWS, quick
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
 
@@ -29,13 +29,13 @@ def ready(store: Store) -> Store:
 
 @pytest.fixture
 def run(ready: Store) -> Run:
-    """Score with worker processes; options and `Means` as given."""
+    """Score with worker processes; options and `Execution` as given."""
 
     def score_with(
         compute: Compute, options: ScoreOptions = NIGHT, *, processes: bool = True, stall_s: float = 600
     ) -> ScoreReport:
-        means = Means(processes=processes, compute=compute, stall_s=stall_s, partition_rows=ROWS)
-        return score_all(ready, options, settings_for(ready), means)
+        execution = Execution(processes=processes, compute=compute, stall_s=stall_s, partition_rows=ROWS)
+        return score_all(ready, options, settings_for(ready), execution)
 
     return score_with
 
@@ -44,8 +44,8 @@ def run(ready: Store) -> Run:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The names of the parts, digests included, of a run in which nothing happens."""
     store = fill(Store.at(tmp_path_factory.mktemp("undisturbed")))
-    means = Means(processes=False, compute=quick, partition_rows=ROWS)
-    (scored,) = score_all(store, NIGHT, settings_for(store), means).datasets
+    execution = Execution(processes=False, compute=quick, partition_rows=ROWS)
+    (scored,) = score_all(store, NIGHT, settings_for(store), execution).datasets
     return parts(scored.folder)
 
 

@@ -8,7 +8,8 @@ import sys
 from multiprocessing import get_context
 
 from digitrec.catalog.store import Store
-from digitrec.scoring.run import Means, score_all
+from digitrec.scoring.executors import Execution
+from digitrec.scoring.run import score_all
 from digitrec.settings import load_settings
 from tests.faults.computing import NIGHT, ROWS, quick
 
@@ -35,10 +36,10 @@ def answers(store_url: str, drivers: int) -> list[str]:
 def drive(store_url: str, barrier, told) -> None:  # noqa: ANN001
     """One of them, once all are there."""
     settings = load_settings(store=store_url, threads=1)
-    means = Means(processes=False, compute=quick, partition_rows=ROWS)
+    execution = Execution(processes=False, compute=quick, partition_rows=ROWS)
     barrier.wait(START_S)
     try:
-        report = score_all(Store.at(store_url), NIGHT, settings, means)
+        report = score_all(Store.at(store_url), NIGHT, settings, execution)
         report.raise_if_failed()
         told.put("already" if report.datasets[0].already else "published")
     except BaseException as error:

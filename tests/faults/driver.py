@@ -9,7 +9,8 @@ import sys
 import time
 
 from digitrec.catalog.store import Store
-from digitrec.scoring.run import Means, score_all
+from digitrec.scoring.executors import Execution
+from digitrec.scoring.run import score_all
 from digitrec.settings import load_settings
 from digitrec.terminal import outcome
 from tests.faults import computing
@@ -20,10 +21,10 @@ def main() -> None:
     store_url, compute, mode, *address = sys.argv[1:]
     store = Store.at(store_url)
     settings = load_settings(store=store_url, threads=2, dask=address[0] if address else None)
-    means = Means(processes=mode == "processes", compute=getattr(computing, compute), partition_rows=ROWS)
-    while not store.exists("go"):
+    execution = Execution(processes=mode == "processes", compute=getattr(computing, compute), partition_rows=ROWS)
+    while not store.storage.exists("go"):
         time.sleep(0.01)
-    report = score_all(store, NIGHT, settings, means)
+    report = score_all(store, NIGHT, settings, execution)
     report.raise_if_failed()
     sys.stdout.write("already\n" if report.datasets[0].already else "published\n")
 

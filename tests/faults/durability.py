@@ -38,13 +38,11 @@ class Disk:
     durable: dict[str, Inode] = field(default_factory=dict)
 
     def survives(self, path: str, below: str) -> bool:
-        """Whether a file would be found under this path, with all its bytes; folders above `below` are taken as safe."""
-        inode = self.names.get(path)
-        if inode is None or not inode.synced or self.durable.get(path) is not inode:
-            return False
-        folders = [str(parent) for parent in PurePosixPath(path).parents]
-        ours = [folder for folder in folders if folder.startswith(f"{below}/") or folder == below]
-        return all(self.durable.get(folder) is self.names.get(folder) is not None for folder in ours)
+        """Whether a file would be found under a path, with all its bytes. Folders above `below` count as safe, and what
+        was there before the trace: another trace has shown that."""
+        places = [path, *(folder for folder in map(str, PurePosixPath(path).parents) if f"{folder}/".startswith(below))]
+        ours = {place: self.names[place] for place in places if place in self.names}
+        return all(inode.synced and self.durable.get(place) is inode for place, inode in ours.items())
 
     def create(self, path: str) -> None:
         self.names[path] = Inode()

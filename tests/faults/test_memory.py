@@ -8,11 +8,10 @@ import pytest
 
 from digitrec.catalog.store import Store
 from digitrec.errors import ComputationFailed
-from digitrec.scoring import cluster
-from digitrec.scoring.cost import cost_of
-from digitrec.scoring.partition import Outcome
-from digitrec.scoring.plan import Partition
-from digitrec.scoring.receipts import Cost, Work
+from digitrec.scoring import cluster, executors
+from digitrec.scoring.compute import Outcome
+from digitrec.scoring.cost import Cost, sum_up
+from digitrec.scoring.request import Task
 from tests.faults.computing import PARTITIONS, POISON, ROWS, quick, take
 from tests.faults.conftest import Run
 from tests.places import full
@@ -20,18 +19,18 @@ from tests.places import full
 MIB = 2**20
 
 
-def hungry(work: Work, partition: Partition) -> Outcome:
+def hungry(task: Task) -> Outcome:
     """Each partition in `doom` takes more than a worker may, once; for longer than Dask looks away."""
-    if take(Path(work.full(store, f"doom/{partition.index}"))):
+    if take(Path(full(task.request.store, f"doom/{task.partition.index}"))):
         waste()
-    return quick(work, partition)
+    return quick(task)
 
 
-def insatiable(work: Work, partition: Partition) -> Outcome:
+def insatiable(task: Task) -> Outcome:
     """Partition 3 takes more than a worker may, always."""
-    if partition.index == POISON:
+    if task.partition.index == POISON:
         waste()
-    return quick(work, partition)
+    return quick(task)
 
 
 def waste() -> None:
@@ -43,7 +42,8 @@ def waste() -> None:
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container of 1,050 MiB: two workers of 400."""
-    monkeypatch.setattr(cluster, "memory_bytes", lambda: 1050 * MIB)
+    for module in (cluster, executors):
+        monkeypatch.setattr(module, "memory_bytes", lambda: 1050 * MIB)
 
 
 def test_workers_that_were_restarted_for_want_of_memory_are_counted(ready: Store, run: Run) -> None:
@@ -69,20 +69,9 @@ def test_a_partition_that_never_fits_is_not_called_poisoned(ready: Store, run: R
     assert "look at" not in str(failure.error)
 
 
-@pytest.mark.parametrize(
-    ("memory_mib", "wanted", "workers"),
-    [(64_000, None, 8), (1050, None, 2), (1449, None, 2), (420, None, 0), (420, True, 1), (64_000, False, 0)],
-)
-def test_no_more_workers_than_there_is_memory_for(
-    memory_mib: int, wanted: bool | None, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """400 MiB each beside the driver; where not even one fits, threads of the driver compute."""
-    monkeypatch.setattr(cluster, "memory_bytes", lambda: memory_mib * MIB)
-    assert cluster.worker_processes(8, 100, 10**6, wanted) == workers
-
-
 def test_idle_workers_are_not_blamed_on_the_store_where_memory_was_short() -> None:
     """Restarts cost time in which workers idle and wait."""
-    cost = cost_of([Cost(0.1, 0.01, MIB)] * 10, 10**6, 10.0, 2, None, memory_losses=1)
+    cost = sum_up(Cost(10**6, 10, 1.0, 0.1, MIB), 10.0, 2, memory_losses=1)
+    assert cost
     assert len(cost.advice) == 1
     assert "restarted once for want of memory" in cost.advice[0]

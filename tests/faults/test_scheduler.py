@@ -17,8 +17,9 @@ from digitrec.catalog.store import Store
 from digitrec.errors import Unavailable
 from digitrec.scoring import cluster as cluster_room
 from digitrec.scoring.cluster import connect
-from digitrec.scoring.run import Means, score_all
-from digitrec.scoring.window import Window
+from digitrec.scoring.dispatcher import DaskExecutor
+from digitrec.scoring.executors import Execution
+from digitrec.scoring.run import score_all
 from digitrec.verify import verify
 from tests.faults.computing import FOLDER, NIGHT, ROWS, quick
 from tests.faults.conftest import parts
@@ -73,8 +74,8 @@ def test_a_scheduler_that_dies_ends_the_run(
         "finished partitions are kept, the same command goes on from there\n"
     )
     assert not Path(full(ready, f"{FOLDER}/manifest.json")).exists()
-    means = Means(processes=False, compute=quick, partition_rows=ROWS)
-    (scored,) = score_all(ready, NIGHT, settings_for(ready), means).datasets
+    execution = Execution(processes=False, compute=quick, partition_rows=ROWS)
+    (scored,) = score_all(ready, NIGHT, settings_for(ready), execution).datasets
     assert parts(scored.folder) == undisturbed
     verify(ready)
 
@@ -84,11 +85,11 @@ def test_a_scheduler_that_dies_while_an_outcome_is_fetched_is_lost_too(
 ) -> None:
     """The partition has ended well and its outcome is on the way: that is no fault of the partition."""
     address, process = scheduler
-    with connect(settings_for(ready, dask=address), rows=1, partitions=1) as cluster, ThreadPoolExecutor(1) as fetching:
+    with connect(settings_for(ready, dask=address)) as cluster, ThreadPoolExecutor(1) as fetching:
         done = cluster.client.submit(int, 1)
         assert done.result(timeout=30) == 1
         process.send_signal(signal.SIGSTOP)
-        answer = fetching.submit(Window(cluster, quick).answer, done)
+        answer = fetching.submit(DaskExecutor(cluster, quick).answer, done)
         time.sleep(0.5)
         process.kill()
         with pytest.raises(Unavailable, match="the connection to the scheduler broke"):
@@ -122,8 +123,8 @@ def test_tls_admits_who_has_the_certificate_and_nobody_else(
         security=Security(require_encryption=True, **files),
     ) as cluster:
         tls = {"dask": cluster.scheduler_address, "dask_tls_ca": pem, "dask_tls_cert": pem, "dask_tls_key": key}
-        means = Means(compute=quick, partition_rows=ROWS)
-        assert score_all(ready, NIGHT, settings_for(ready, **tls), means).datasets[0].rows == 240
+        execution = Execution(compute=quick, partition_rows=ROWS)
+        assert score_all(ready, NIGHT, settings_for(ready, **tls), execution).datasets[0].rows == 240
         plain = settings_for(ready, dask=cluster.scheduler_address.replace("tls://", "tcp://"))
-        with pytest.raises(Unavailable, match="cannot reach"), connect(plain, rows=1, partitions=1):
+        with pytest.raises(Unavailable, match="cannot reach"), connect(plain):
             pass

@@ -16,15 +16,15 @@ from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS
 from digitrec.errors import StorageFailed
 from digitrec.options import ScoreOptions
-from digitrec.scoring import run as room
-from digitrec.scoring.job import prepare
-from digitrec.scoring.partition import Outcome, score_partition
-from digitrec.scoring.plan import Partition
-from digitrec.scoring.receipts import Work
-from digitrec.scoring.run import Means, score, score_all
-from digitrec.scoring.space import still_needed
+from digitrec.scoring import run as running
+from digitrec.scoring.compute import Outcome, score_partition
+from digitrec.scoring.executors import Execution
+from digitrec.scoring.plan import DatasetPlan, plan_dataset
+from digitrec.scoring.request import Request, Task
+from digitrec.scoring.run import score, score_all
 from digitrec.verify import verify
 from tests.faults.computing import NIGHT
+from tests.places import full
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
 
 
@@ -68,12 +68,12 @@ def test_a_disk_too_small_is_told_before_the_work(small_disk: Store) -> None:
     fill_up(small_disk, leave_bytes=8192)
     with pytest.raises(StorageFailed, match=r"predictions need about .* free some space"):
         score(small_disk, NIGHT, settings_for(small_disk))
-    assert not Path(small_disk.full("predictions/night")).exists()
+    assert not Path(full(small_disk, "predictions/night")).exists()
 
 
 def test_a_disk_that_fills_up_on_the_way(small_disk: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """ENOSPC in the middle: one line, nothing half-visible, nothing earlier hurt; with room, a rerun ends well."""
-    monkeypatch.setattr(room, "still_needed", lambda *_: (0, 0))
+    monkeypatch.setattr(running, "_check_space", lambda *_: None)
     ballast = fill_up(small_disk, leave_bytes=16_384)
     with pytest.raises(StorageFailed, match="No space left on device; free some space"):
         score(small_disk, NIGHT, settings_for(small_disk))
@@ -88,28 +88,30 @@ def test_room_for_the_rest_is_enough(small_disk: Store, monkeypatch: pytest.Monk
     """After ENOSPC at nine tenths the same run goes on once the disk has room for what is left, not for all of it."""
     shape = Shape(((1000,) * 20,))
     dataset = make_dataset(small_disk, "many", np.zeros((shape.rows, PIXELS), np.uint8), shape)
-    many, means = ScoreOptions(dataset="many"), Means(processes=False, partition_rows=1000)
-    job = prepare(small_disk, dataset, catalog.model(small_disk, "quick-00000001"), many, "fp32")
+    many, execution = ScoreOptions(dataset="many"), Execution(processes=False, partition_rows=1000)
+    request = Request.of(small_disk, dataset, catalog.model(small_disk, "quick-00000001"), many, "fp32")
 
-    def too_much(work: Work, partition: Partition) -> Outcome:
-        if partition.index == 18:
+    def rest() -> DatasetPlan:
+        return plan_dataset(dataset, request, 1000, sizes=True)
+
+    def too_much(task: Task) -> Outcome:
+        if task.partition.index == 18:
             fill_up(small_disk, leave_bytes=0)
-        return score_partition(work, partition)
+        return score_partition(task)
 
     with pytest.raises(StorageFailed, match="No space left on device"):
-        score_all(small_disk, many, settings_for(small_disk, 1), replace(means, compute=too_much)).raise_if_failed()
-    left = still_needed(job, 1000)[0]
-    assert left <= 4000
+        score_all(small_disk, many, settings_for(small_disk, 1), replace(execution, compute=too_much)).raise_if_failed()
+    assert len(rest().left) <= 4
     Path(small_disk.url, "ballast").unlink()
-    fill_up(small_disk, leave_bytes=still_needed(job, 1000)[1] + 4096)
-    (scored,) = score_all(small_disk, many, settings_for(small_disk, 1), means).datasets
+    fill_up(small_disk, leave_bytes=(rest().needed_bytes or 0) + 4096)
+    (scored,) = score_all(small_disk, many, settings_for(small_disk, 1), execution).datasets
     assert scored.rows == shape.rows
     verify(small_disk)
 
 
 def test_a_disk_without_inodes(small_disk: Store) -> None:
     """No name left for a file is a full disk too."""
-    spare = Path(small_disk.full("spare"))
+    spare = Path(full(small_disk, "spare"))
     spare.mkdir()
     while os.statvfs(small_disk.url).f_ffree:
         (spare / uuid.uuid4().hex).touch()

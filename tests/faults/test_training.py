@@ -25,7 +25,7 @@ main()
 """
 """A small network for many epochs, after one that teaches it, a checkpoint every two seconds, as the command has it."""
 STARTED_S = 8.0
-"""Kills are spread over this long after the first checkpoint is there: imports take no harm."""
+"""Kills are spread over this long after the first checkpoint counts: imports take no harm."""
 
 
 def start(store: Store) -> "subprocess.Popen[bytes]":
@@ -50,7 +50,7 @@ def weights(store: Store) -> str:
 def kill_while_training(store: Store, after_s: float) -> bool:
     """Start, and kill `after_s` after there is a checkpoint. False if it was done before."""
     training = start(store)
-    while training.poll() is None and not list(Path(store.url).glob("_training/*/checkpoints/**/*.ckpt")):
+    while training.poll() is None and not list(Path(store.url).glob("_training/*/*/*/*.json")):
         time.sleep(0.01)
     time.sleep(after_s)
     done = training.poll() is not None

@@ -5,6 +5,9 @@ import pytest
 import torch
 
 from digitrec.catalog.store import Store
+from digitrec.options import ScoreOptions
+from digitrec.scoring.partitions import plan_partitions
+from digitrec.scoring.request import Request, Task
 from digitrec.settings import Settings
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
 
@@ -23,6 +26,15 @@ def ready(store: Store) -> Store:
     make_model(store)
     make_dataset(store, "night", make_images(SHAPE.rows), SHAPE, keyed=True)
     return store
+
+
+@pytest.fixture
+def tasks(store: Store) -> list[Task]:
+    """Twelve tasks of five rows."""
+    model = make_model(store)
+    dataset = make_dataset(store, "night", make_images(60), Shape(((5,) * 12,)))
+    request = Request.of(store, dataset, model, ScoreOptions(), "fp32")
+    return [Task(request, partition) for partition in plan_partitions(dataset, rows=5)]
 
 
 @pytest.fixture

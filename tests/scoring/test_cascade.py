@@ -15,14 +15,16 @@ from digitrec.catalog.store import Store
 from digitrec.contract import LARGE, SMALL, predictions_schema
 from digitrec.errors import Misconfigured
 from digitrec.options import ScoreOptions
+from digitrec.scoring.compute import score_partition
 from digitrec.scoring.engine import load_engine
-from digitrec.scoring.job import prepare
-from digitrec.scoring.partition import score_partition
-from digitrec.scoring.plan import partitions
+from digitrec.scoring.executors import Execution
+from digitrec.scoring.partitions import plan_partitions
 from digitrec.scoring.predict import BATCH, Engine, Network, Predictions, Small, classify, predict
-from digitrec.scoring.run import Means, score, score_all
+from digitrec.scoring.request import Request, Task
+from digitrec.scoring.run import score, score_all
 from digitrec.settings import Settings
 from digitrec.verify import verify
+from tests.places import full
 from tests.scoring.making import Shape, make_dataset, make_images, make_model
 
 NIGHT = ScoreOptions(dataset="night", precision="int8", cascade=True)
@@ -109,7 +111,7 @@ def test_what_is_published_is_whole(cascading: Store, settings: Settings) -> Non
     """`verify` finds the parts, their ids and `submission.csv` as they should be, with probabilities too."""
     for probabilities in (False, True):
         score(cascading, NIGHT.model_copy(update={"probabilities": probabilities}), settings)
-    folders = sorted(path.name for path in Path(cascading.full("predictions/night")).iterdir())
+    folders = sorted(path.name for path in Path(full(cascading, "predictions/night")).iterdir())
     assert folders == ["quick-00000001.int8-cascade", "quick-00000001.int8-cascade-probabilities"]
     assert verify(cascading).predictions == 2
 
@@ -117,9 +119,9 @@ def test_what_is_published_is_whole(cascading: Store, settings: Settings) -> Non
 def test_a_cascade_goes_on_where_it_was_stopped(cascading: Store, settings: Settings) -> None:
     """A finished part is believed, and its rows of the small net are counted; the same twice is done once."""
     model, dataset = catalog.model(cascading, "quick-00000001"), catalog.dataset(cascading, "night")
-    job = prepare(cascading, dataset, model, NIGHT, "int8")
-    score_partition(job.work, next(partitions(job.dataset, 200)))
-    first = score_all(cascading, NIGHT, settings, Means(partition_rows=200)).datasets[0]
+    request = Request.of(cascading, dataset, model, NIGHT, "int8")
+    score_partition(Task(request, plan_partitions(dataset, 200)[0]))
+    first = score_all(cascading, NIGHT, settings, Execution(partition_rows=200)).datasets[0]
     again = score(cascading, NIGHT, settings).datasets[0]
     (run,) = (json.loads(path.read_text()) for path in Path(first.folder, "runs").glob("*.json"))
     assert run["resumed_partitions"] == 1
@@ -135,4 +137,4 @@ def test_a_model_without_a_cascade_is_refused(ready: Store, settings: Settings) 
     with pytest.raises(Misconfigured, match=reason) as raised:
         score(ready, NIGHT.model_copy(update={"precision": "fp32"}), settings)
     assert raised.value.exit_code == 78
-    assert not ready.exists("predictions")
+    assert ready.storage.list("predictions") == []

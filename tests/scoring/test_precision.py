@@ -17,8 +17,9 @@ from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
 from digitrec.errors import Misconfigured
 from digitrec.options import ScoreOptions
-from digitrec.scoring import run as room
-from digitrec.scoring.run import Means, score, score_all
+from digitrec.scoring import plan as planning
+from digitrec.scoring.executors import Execution
+from digitrec.scoring.run import score, score_all
 from digitrec.settings import Settings
 from tests.places import full
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, settings_for
@@ -37,7 +38,7 @@ def test_each_precision_has_its_own_folder(ready: Store, settings: Settings) -> 
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that runs int8 itself, whatever the tests run on."""
-    monkeypatch.setattr(room, "processor_flags", lambda: frozenset({"avx_vnni"}))
+    monkeypatch.setattr(planning, "processor_flags", lambda: frozenset({"avx_vnni"}))
 
 
 @pytest.mark.usefixtures("native")
@@ -109,7 +110,7 @@ def test_predictions_do_not_depend_on_the_cut(
         make_model(store, agreement=1, threshold=0.8)
         make_dataset(store, "night", images, shape_now)
         options = ScoreOptions(dataset="night", precision=precision, cascade=cascade)
-        (scored,) = score_all(store, options, settings_for(store), Means(partition_rows=rows)).datasets
+        (scored,) = score_all(store, options, settings_for(store), Execution(partition_rows=rows)).datasets
         frames.append(read_predictions(scored.folder))
         parts.append([path.name for path in sorted(Path(scored.folder).glob("part-*"))])
     for column in ("label", "net") if cascade else ("label",):

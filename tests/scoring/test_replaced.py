@@ -3,27 +3,31 @@
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from digitrec.catalog import leases
 from digitrec.catalog import listing as catalog
-from digitrec.catalog.manifest import Manifest, find_manifest, publish
+from digitrec.catalog.manifest import Manifest, check_file, find_manifest, read_manifest
+from digitrec.catalog.publish import publish
 from digitrec.catalog.reader import read_predictions
 from digitrec.catalog.store import Store
-from digitrec.errors import TryAgain
+from digitrec.errors import StorageFailed, TryAgain
 from digitrec.options import ScoreOptions
-from digitrec.scoring.partition import Outcome, score_partition
-from digitrec.scoring.plan import Partition
-from digitrec.scoring.receipts import Work
+from digitrec.scoring.compute import Outcome, score_partition
+from digitrec.scoring.executors import Execution
 from digitrec.scoring.replaced import set_aside
-from digitrec.scoring.run import Means, score, score_all
+from digitrec.scoring.request import Task
+from digitrec.scoring.run import score, score_all
 from digitrec.settings import Settings
 from digitrec.verify import verify
 from tests.places import full
-from tests.scoring.making import make_dataset, make_images, make_model, make_network
+from tests.scoring.making import Shape, make_dataset, make_images, make_model, make_network, settings_for
 from tests.scoring.test_run import FOLDER, NIGHT
+from tests.scoring.watched import OneByOne, before_call, in_memory, watched
 
 
 def replace_night(store: Store, rows: int = 30, seed: int = 5) -> Manifest:
@@ -59,17 +63,19 @@ def test_all_that_was_made_from_what_is_gone_is_set_aside(ready: Store, settings
     replace_night(ready)
     score(ready, ScoreOptions(), settings)
     assert len(set_aside_in(ready)) == 2
-    assert len(list(Path(full(ready, "predictions/night")).iterdir())) == 1
+    left = {path.parent for path in Path(full(ready, "predictions/night")).rglob("*") if path.is_file()}
+    assert left == {Path(full(ready, FOLDER)), Path(full(ready, f"{FOLDER}/runs"))}
     verify(ready)
 
 
 def test_there_and_back_again(ready: Store, settings: Settings) -> None:
-    """The same two states in turn, again and again: each time the one that is there is scored."""
+    """The same two states in turn, again and again: each time the one that is there is scored. What is set aside is
+    named by its digest, so the same predictions lie there once."""
     for turn in range(5):
         replace_night(ready, rows=20 + turn % 2, seed=turn % 2)
         (scored,) = score(ready, ScoreOptions(), settings).datasets
         assert scored.rows == 20 + turn % 2
-    assert len(set_aside_in(ready)) == 4
+    assert len(set_aside_in(ready)) == 2
 
 
 def test_the_same_content_again_is_nothing_new(ready: Store, settings: Settings) -> None:
@@ -106,7 +112,7 @@ def test_many_at_once_set_aside_once(ready: Store, settings: Settings) -> None:
     def meet(_: int) -> int:
         barrier.wait()
         notes = set_aside(ready, dataset)
-        publish(ready, FOLDER, new)
+        publish(ready, new)
         return len(notes)
 
     asked = {"dataset": "night", "dataset_digest": dataset.digest, "model": "gone", "model_digest": ""}
@@ -114,7 +120,9 @@ def test_many_at_once_set_aside_once(ready: Store, settings: Settings) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(meet, range(8))) == 1
     assert len(set_aside_in(ready)) == 1
-    assert find_manifest(ready, FOLDER) == new
+    found = find_manifest(ready, FOLDER)
+    assert found is not None
+    assert found.digest == new.digest
 
 
 def test_who_comes_late_takes_nothing_away(ready: Store, settings: Settings) -> None:
@@ -132,15 +140,15 @@ def test_who_comes_late_takes_nothing_away(ready: Store, settings: Settings) -> 
 def test_replaced_while_it_was_scored(ready: Store, settings: Settings, gone: bool) -> None:
     """Nothing is published of rows that are not there any more; the next run scores what is."""
 
-    def meddled(work: Work, partition: Partition) -> Outcome:
-        outcome = score_partition(work, partition)
-        if partition.index == 2:
+    def meddled(task: Task) -> Outcome:
+        outcome = score_partition(task)
+        if task.partition.index == 2:
             replace_night(ready)
             if gone:
                 shutil.rmtree(full(ready, "datasets/night"))
         return outcome
 
-    report = score_all(ready, NIGHT, settings, Means(processes=False, compute=meddled))
+    report = score_all(ready, NIGHT, settings, Execution(processes=False, compute=meddled))
     with pytest.raises(TryAgain, match=f"night was {'removed' if gone else 'replaced'} while it was scored"):
         report.raise_if_failed()
     assert not Path(full(ready, f"{FOLDER}/manifest.json")).exists()
@@ -158,3 +166,66 @@ def test_only_what_decides_the_rows_is_in_the_request(ready: Store, settings: Se
         (again,) = report.datasets
         assert (again.already, again.unsure) == (True, int((confidence < np.float32(threshold)).sum()))
         assert f", below {threshold:g})" in report.lines()[0]
+
+
+@pytest.mark.parametrize("fault", ["fail_before", "fail_after"])
+def test_a_crash_leaves_them_published_or_set_aside(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At whichever call it happens, the stale predictions are whole in one of the two places; the next attempt ends as
+    if nothing had been."""
+    monkeypatch.setattr(leases, "EXPIRES_S", 0.05)
+    monkeypatch.setattr(leases, "LOOK_S", 0.01)
+    for place in count(1):
+        store = in_memory()
+        make_model(store)
+        make_dataset(store, "night", make_images(30), Shape(((10,), (20,))))
+        score(store, NIGHT, settings_for(store))
+        stale = read_manifest(store, FOLDER)
+        target = f"_replaced/{FOLDER}/{stale.digest[:16]}"
+        store.storage.delete("datasets/night/manifest.json")
+        dataset = make_dataset(store, "night", make_images(5))
+        calls = count(1)
+        faulty, _ = watched(store, **{fault: lambda *_, calls=calls, place=place: next(calls) == place})
+        crashed = False
+        try:
+            set_aside(faulty, dataset)
+        except StorageFailed:
+            crashed = True
+        assert is_whole(store, FOLDER, stale) or is_whole(store, target, stale)
+        set_aside(store, dataset)
+        assert find_manifest(store, FOLDER) is None
+        assert is_whole(store, target, stale)
+        if not crashed and next(calls) <= place:
+            break
+    assert place > 20
+
+
+def is_whole(store: Store, folder: str, stale: Manifest) -> bool:
+    """Whether these predictions are published in a folder, with all their files."""
+    manifest = find_manifest(store, folder)
+    if manifest is None or manifest.digest != stale.digest:
+        return False
+    for file in manifest.files:
+        check_file(store, f"{folder}/{file.path}", file)
+    return True
+
+
+def test_what_is_published_at_the_last_moment_is_not_taken_away() -> None:
+    """A process that was paused before it could delete the stale manifest comes back when another one stands there."""
+    inner = in_memory()
+    make_model(inner)
+    make_dataset(inner, "night", make_images(30))
+    score(inner, NIGHT, settings_for(inner))
+    inner.storage.delete("datasets/night/manifest.json")
+    dataset = make_dataset(inner, "night", make_images(5))
+
+    def overtake() -> None:
+        if not overtaken:
+            overtaken.append(True)
+            inner.storage.delete(f"{FOLDER}/manifest.json")
+            score_all(inner, NIGHT, settings_for(inner), Execution(executor=OneByOne()))
+
+    overtaken: list[bool] = []
+    store, _ = watched(inner, delay_s=before_call("delete", f"{FOLDER}/manifest.json", overtake))
+    assert set_aside(store, dataset) == []
+    assert read_manifest(inner, FOLDER).rows == 5
+    verify(inner)

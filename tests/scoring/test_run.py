@@ -10,16 +10,16 @@ import torch
 
 from digitrec.catalog.reader import read_predictions
 from digitrec.catalog.store import Store
-from digitrec.errors import ComputationFailed, Corrupt, Interrupted, NoInput
+from digitrec.errors import ComputationFailed, Corrupt, Interrupted, NoInput, StorageFailed
 from digitrec.network import Architecture, Perceptron
-from digitrec.options import Precision, ScoreOptions
+from digitrec.options import ScoreOptions
 from digitrec.progress import Step
-from digitrec.scoring import run as room
-from digitrec.scoring.partition import Outcome, score_partition
-from digitrec.scoring.plan import Partition
-from digitrec.scoring.receipts import Work
-from digitrec.scoring.run import Means, score, score_all
+from digitrec.scoring.compute import Outcome, score_partition
+from digitrec.scoring.executors import Execution
+from digitrec.scoring.request import Task
+from digitrec.scoring.run import score, score_all
 from digitrec.settings import Settings
+from digitrec.storage.local import LocalStorage
 from digitrec.verify import verify
 from tests.places import full
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, make_network
@@ -32,13 +32,13 @@ CALLS: list[int] = []
 """Partitions that `counted` was asked for since the test began."""
 
 
-def counted(work: Work, partition: Partition) -> Outcome:
+def counted(task: Task) -> Outcome:
     """`score_partition` that notes its calls, where workers are threads of this process."""
-    CALLS.append(partition.index)
-    return score_partition(work, partition)
+    CALLS.append(task.partition.index)
+    return score_partition(task)
 
 
-def broken(work: Work, partition: Partition) -> Outcome:
+def broken(task: Task) -> Outcome:
     raise ZeroDivisionError("division by zero")
 
 
@@ -107,7 +107,7 @@ def test_a_second_run_is_already_published(ready: Store, settings: Settings) -> 
     (first,) = score(ready, NIGHT, settings).datasets
     before = Path(first.submission).read_bytes(), Path(first.folder, "manifest.json").read_bytes()
     Path(first.submission).unlink()
-    (second,) = score_all(ready, NIGHT, settings, Means(compute=counted)).datasets
+    (second,) = score_all(ready, NIGHT, settings, Execution(compute=counted)).datasets
     assert (first.already, second.already, CALLS) == (False, True, [])
     assert (Path(first.submission).read_bytes(), Path(first.folder, "manifest.json").read_bytes()) == before
     assert "already published" in second.lines()[0]
@@ -164,7 +164,7 @@ def test_a_dataset_whose_manifest_is_damaged_is_named_every_night(ready: Store, 
     manifest = Path(full(ready, f"datasets/{make_dataset(ready, 'bad', make_images(5)).name}/manifest.json"))
     manifest.write_bytes(manifest.read_bytes().replace(b'"rows": 5', b'"rows": 6'))
     for scored in (1, 0):
-        report = score_all(ready, ScoreOptions(), settings, Means())
+        report = score_all(ready, ScoreOptions(), settings, Execution())
         assert len(report.datasets) == scored
         with pytest.raises(Corrupt, match=r"bad/manifest\.json is damaged"):
             report.raise_if_failed()
@@ -178,9 +178,9 @@ def test_a_stopped_run_goes_on_where_it_was(ready: Store, settings: Settings) ->
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="900 of 1,000 rows done; they are kept, the same command goes on"):
-        score_all(ready, NIGHT, settings, Means(), press_ctrl_c)
+        score_all(ready, NIGHT, settings, Execution(), press_ctrl_c)
     assert not Path(full(ready, f"{FOLDER}/manifest.json")).exists()
-    (scored,) = score_all(ready, NIGHT, settings, Means(compute=counted)).datasets
+    (scored,) = score_all(ready, NIGHT, settings, Execution(compute=counted)).datasets
     assert CALLS in ([], [2])
     assert scored.rows == 1000
     verify(ready)
@@ -189,22 +189,22 @@ def test_a_stopped_run_goes_on_where_it_was(ready: Store, settings: Settings) ->
 def test_a_bug_in_a_worker_is_told_with_its_partition(ready: Store, settings: Settings) -> None:
     """An unexpected exception ends its dataset with exit 70 and says what it was."""
 
-    report = score_all(ready, NIGHT, settings, Means(compute=broken))
+    report = score_all(ready, NIGHT, settings, Execution(compute=broken))
     with pytest.raises(ComputationFailed, match=r"ZeroDivisionError: division by zero"):
         report.raise_if_failed()
 
 
-def test_leftovers_are_swept_after_a_day(ready: Store, settings: Settings) -> None:
+def test_leftovers_are_swept_once_they_are_old(ready: Store, settings: Settings) -> None:
     """What no manifest names goes once it is old; what is young may belong to a run that is alive."""
     folder = Path(full(ready, FOLDER))
     folder.mkdir(parents=True)
-    old, young = folder / "part-00000-000000000000.parquet", folder / "part-00000-111111111111.parquet"
+    old, young = folder / f"part-00000-{'0' * 16}.parquet", folder / f"part-00000-{'1' * 16}.parquet"
     for leftover in (old, young):
         leftover.write_bytes(b"leftover")
     os.utime(old, (1, 1))
     score(ready, NIGHT, settings)
     assert (old.exists(), young.exists()) == (False, True)
-    assert not (folder / "_attempts").exists()
+    assert ready.storage.list(f"{FOLDER}/_attempts") == []
 
 
 def test_a_run_is_written_down_beside_the_manifest(ready: Store, settings: Settings) -> None:
@@ -217,31 +217,11 @@ def test_a_run_is_written_down_beside_the_manifest(ready: Store, settings: Setti
     assert run["computed"]["cpu_s_per_million_rows"] > 0
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_long_run_is_held_against_the_machine(
-    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch, precision: Precision
-) -> None:
-    """Beyond some seconds the workers' matrix peak is measured too; report and note tell the share that was used."""
-    monkeypatch.setattr("digitrec.scoring.cost.LONG_S", 0.0)
-    monkeypatch.setattr("digitrec.scoring.ledger.LONG_S", 0.0)
-    make_model(store, agreement=1.0)
-    make_dataset(store, "night", make_images(1000))
-    report = score(store, ScoreOptions(dataset="night", precision=precision), settings)
-    (note,) = Path(report.datasets[0].folder, "runs").iterdir()
-    noted = json.loads(note.read_text())["computed"]
-    assert report.cost is not None
-    assert report.cost.share_of_peak is not None
-    assert 0 <= report.cost.share_of_peak < 1
-    assert 0 <= noted["share_of_peak"] < 1
-    assert "of the processor's matrix peak" in "\n".join(report.lines())
-
-
-def test_a_short_run_measures_no_peak(ready: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One image must not wait for products that nobody asked for; nor does its report speak of speed."""
-    monkeypatch.setattr(room, "matrix_peak", broken)
+def test_a_short_run_does_not_speak_of_speed(ready: Store, settings: Settings) -> None:
+    """The figures are there for scripts; where nothing was computed there are none."""
     report = score(ready, NIGHT, settings)
     assert report.cost is not None
-    assert (report.cost.rows, report.cost.share_of_peak, report.cost.lines()) == (1000, None, [])
+    assert (report.cost.rows, report.cost.lines()) == (1000, [])
     assert score(ready, NIGHT, settings).cost is None
 
 
@@ -252,7 +232,7 @@ def test_what_was_resumed_is_not_counted_as_computed(ready: Store, settings: Set
         raise KeyboardInterrupt
 
     with pytest.raises(Interrupted):
-        score_all(ready, NIGHT, settings, Means(), press_ctrl_c)
+        score_all(ready, NIGHT, settings, Execution(), press_ctrl_c)
     report = score(ready, NIGHT, settings)
     (note,) = Path(report.datasets[0].folder, "runs").iterdir()
     noted = json.loads(note.read_text())
@@ -274,9 +254,6 @@ def test_a_disk_too_small_is_told_before_any_work(
     ready: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The room that predictions need is estimated first."""
-    from collections import namedtuple
-
-    usage = namedtuple("usage", "free")
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: usage(10))
-    with pytest.raises(room.StorageFailed, match="1,000 predictions need"):
+    monkeypatch.setattr(LocalStorage, "free_bytes", lambda _: 10)
+    with pytest.raises(StorageFailed, match="1,000 predictions need"):
         score(ready, NIGHT, settings)

@@ -39,7 +39,7 @@ def test_what_a_killed_run_has_left_goes_with_the_next(tmp_path: Path) -> None:
 def test_dasks_folder_is_made(store: Store, tmp_path: Path) -> None:
     """One that is not there yet is no error, and nothing is left in it."""
     there = tmp_path / "not" / "yet"
-    with dask.config.set({"temporary-directory": str(there)}), connect(settings_for(store), rows=1, partitions=1):
+    with dask.config.set({"temporary-directory": str(there)}), connect(settings_for(store)):
         assert list(there.iterdir()) != []
     assert list(there.iterdir()) == []
 
@@ -50,6 +50,6 @@ def test_a_folder_that_cannot_be_made_is_named(store: Store, tmp_path: Path) -> 
     with (
         dask.config.set({"temporary-directory": str(tmp_path / "file" / "x")}),
         pytest.raises(Misconfigured, match=f"DASK_TEMPORARY_DIRECTORY.*{tmp_path}/file/x"),
-        connect(settings_for(store), rows=1, partitions=1),
+        connect(settings_for(store)),
     ):
         pass

@@ -8,13 +8,14 @@ from digitrec.catalog import listing as catalog
 from digitrec.catalog.store import Store
 from digitrec.errors import StorageFailed
 from digitrec.options import ScoreOptions
-from digitrec.scoring import run as room
-from digitrec.scoring.job import Job, prepare
-from digitrec.scoring.partition import score_partition
-from digitrec.scoring.plan import partitions
-from digitrec.scoring.run import Means, score_all
-from digitrec.scoring.space import key_bytes, still_needed
+from digitrec.scoring.compute import score_partition
+from digitrec.scoring.executors import Execution
+from digitrec.scoring.plan import DatasetPlan, plan_dataset
+from digitrec.scoring.request import Request, Task
+from digitrec.scoring.run import score_all
+from digitrec.scoring.space import key_bytes
 from digitrec.settings import Settings
+from digitrec.storage.local import LocalStorage
 from tests.places import full
 from tests.scoring.making import Shape, make_dataset, make_images, make_model
 
@@ -22,9 +23,9 @@ ROWS = 20_000
 SHAPE = Shape(((1000,) * 20,))
 
 
-def job_of(store: Store, name: str = "large", **options: bool) -> Job:
-    dataset, model = catalog.dataset(store, name), catalog.model(store, "quick-00000001")
-    return prepare(store, dataset, model, ScoreOptions(**options), "fp32")
+def plan_of(store: Store, **options: bool) -> DatasetPlan:
+    dataset, model = catalog.dataset(store, "large"), catalog.model(store, "quick-00000001")
+    return plan_dataset(dataset, Request.of(store, dataset, model, ScoreOptions(**options), "fp32"), 1000, sizes=True)
 
 
 def taken(store: Store, folder: str) -> int:
@@ -44,27 +45,23 @@ def large(request: pytest.FixtureRequest, store: Store) -> Store:
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_the_estimate_is_enough_and_not_twice_as_much(large: Store, settings: Settings, probabilities: bool) -> None:
     """Parts, receipts, manifest, note and `submission.csv` of a whole run fit, keys and probabilities included."""
-    job = job_of(large, probabilities=probabilities)
-    rows, needed = still_needed(job, 1000)
+    plan = plan_of(large, probabilities=probabilities)
     options = ScoreOptions(dataset="large", probabilities=probabilities, precision="fp32")
-    score_all(large, options, settings, Means(partition_rows=1000))
-    used = taken(large, job.work.folder)
-    assert rows == ROWS
-    assert used <= needed <= 2 * used
+    score_all(large, options, settings, Execution(partition_rows=1000))
+    used = taken(large, plan.request.folder)
+    assert used <= plan.needed_bytes <= 2 * used
 
 
 def test_what_is_done_needs_no_room(large: Store) -> None:
     """With 19 of 20 receipts, a twentieth of the parts is needed, and `submission.csv`."""
-    job = job_of(large)
-    whole = still_needed(job, 1000)[1]
-    plan = list(partitions(job.dataset, 1000))
-    for partition in plan[:19]:
-        score_partition(job.work, partition)
-    rows, needed = still_needed(job, 1000)
-    keys = key_bytes(large, job.dataset) if job.work.keyed else 0
+    plan = plan_of(large)
+    for partition in plan.partitions[:19]:
+        score_partition(Task(plan.request, partition))
+    rest = plan_of(large)
+    keys = key_bytes(large, plan.dataset) if plan.request.keyed else 0
     submission = (keys or ROWS * 5) + ROWS * 3
-    assert rows == 1000
-    assert needed - submission == pytest.approx((whole - submission) / 20, rel=0.01)
+    assert sum(partition.rows for partition in rest.left) == 1000
+    assert rest.needed_bytes - submission == pytest.approx((plan.needed_bytes - submission) / 20, rel=0.01)
 
 
 def test_a_dataset_that_does_not_fit_stops_no_other(
@@ -73,8 +70,8 @@ def test_a_dataset_that_does_not_fit_stops_no_other(
     """The large one is refused before the work, with what it needs; the small ones, before and after it, are scored."""
     make_dataset(large, "zzz", make_images(5))
     make_dataset(large, "aaa", make_images(5))
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: type("usage", (), {"free": 100_000}))
-    report = score_all(large, ScoreOptions(), settings, Means())
+    monkeypatch.setattr(LocalStorage, "free_bytes", lambda _: 100_000)
+    report = score_all(large, ScoreOptions(), settings, Execution())
     assert sorted(scored.dataset for scored in report.datasets) == ["aaa", "zzz"]
     with pytest.raises(StorageFailed, match=r"20,000 predictions need about .* 0\.1 MB are free; free some space"):
         report.raise_if_failed()

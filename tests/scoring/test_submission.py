@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitrec.catalog.manifest import Manifest, publish, read_manifest
+from digitrec.catalog.manifest import Manifest, read_manifest
+from digitrec.catalog.publish import publish
 from digitrec.catalog.reader import read_predictions
 from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt
@@ -74,7 +75,7 @@ def with_facts(store: Store, **facts: object) -> None:
     """Say more of dataset `night`, as its ingest would have."""
     there = read_manifest(store, "datasets/night")
     Path(full(store, "datasets/night/manifest.json")).unlink()
-    publish(store, "datasets/night", replace(there, facts=there.facts | facts))
+    publish(store, replace(there, facts=there.facts | facts))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_without_room_for_it_nothing_is_published(
         raise Corrupt("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr("digitrec.scoring.job.write_submission", refuse)
+        patch.setattr("digitrec.scoring.publication.write_submission", refuse)
         with pytest.raises(Corrupt, match="no room"):
             score(ready, NIGHT, settings)
     (scored,) = score(ready, ScoreOptions(), settings).datasets

@@ -12,6 +12,8 @@ from digitrec.storage.testing import StorageContract
 
 
 class TestLocal(StorageContract):
+    more_than_a_page = 100
+
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         return LocalStorage(str(tmp_path / "store"))
@@ -24,6 +26,8 @@ class TestMemory(StorageContract):
 
 
 class TestFaultyLocal(StorageContract):
+    more_than_a_page = 100
+
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         return register(FaultyStorage(LocalStorage(str(tmp_path / "store"))))

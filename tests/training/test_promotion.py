@@ -3,19 +3,21 @@
 from pathlib import Path
 
 import pytest
-from digitrec.store import pretrained
-from digitrec.store.commit import put_if_absent
 
-from digitrec.catalog.champion import champion
+from digitrec import storage
+from digitrec.catalog import bundled
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.champion import promote, read_log
 from digitrec.catalog.store import Store
-from digitrec.errors import Corrupt
+from digitrec.errors import Corrupt, StorageFailed
 from digitrec.options import TrainOptions
+from digitrec.storage.faulty import FaultyStorage, Verb, once
 from digitrec.training import promotion
 from digitrec.training.comparison import PairedTest
 from digitrec.training.promotion import judge, settle_champion
 from digitrec.training.quality import mcnemar
 from tests.places import full
-from tests.training.conftest import Digits, Publish, constant, publish_model, train
+from tests.training.conftest import Digits, Publish, champion_of, constant, publish_model, train
 
 QUICK = TrainOptions(preset="quick")
 
@@ -57,14 +59,15 @@ def test_a_champion_that_cannot_be_read_stays(store: Store, publish_dataset: Pub
     """The training is sealed all the same; the verdict names the damaged file, and --promote goes past it."""
     publish_dataset("sample", digits[0][:1000], digits[1][:1000])
     first = train(store, QUICK)
-    weights = Path(first.folder) / "weights.safetensors"
+    model = catalog.model(store, first.version)
+    weights = Path(full(store, model.key(model.file("weights.safetensors"))))
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     second = train(store, QUICK.model_copy(update={"seed": 1}))
     assert not second.promoted
     assert f"cannot compare with champion {first.version}" in second.why
-    assert "weights.safetensors" in second.why
+    assert weights.name in second.why
     assert train(store, QUICK.model_copy(update={"seed": 1, "promote": True})).promoted
-    assert champion(store) == second.version
+    assert champion_of(store) == second.version
 
 
 def test_in_a_store_without_champion_the_bundled_model_is_to_be_beaten(
@@ -72,21 +75,21 @@ def test_in_a_store_without_champion_the_bundled_model_is_to_be_beaten(
 ) -> None:
     """It is put in and made champion first; with --promote or --no-promote there is nothing to compare."""
     made = Store.at(tmp_path / "made")
-    publish_model(made, "pretrained-0123abcd", constant(3))
-    monkeypatch.setattr(pretrained, "BUNDLE", Path(full(made, "models/pretrained-0123abcd")))
+    publish_model(made, "pretrained-0123456789abcdef", constant(3))
+    monkeypatch.setattr(bundled, "BUNDLE", Path(full(made, "models/pretrained-0123456789abcdef")))
     sample = publish_dataset("sample", digits[0][:1000], digits[1][:1000])
     publish_model(store, "quick-00000001", constant(4), datasets=[sample])
     assert not settle_champion(store, "quick-00000001", False).promote
-    assert champion(store) is None
+    assert champion_of(store) is None
     verdict = settle_champion(store, "quick-00000001", None)
     assert not verdict.promote
-    assert "validation rows that neither it nor champion pretrained-0123abcd was trained on" in verdict.why
-    assert champion(store) == "pretrained-0123abcd"
+    assert "validation rows that neither it nor champion pretrained-0123456789abcdef was trained on" in verdict.why
+    assert champion_of(store) == "pretrained-0123456789abcdef"
 
 
 def test_a_log_that_cannot_be_read_is_left_alone(store: Store) -> None:
     """What was trained stays sealed and is reported; only a promotion that was asked for fails."""
-    put_if_absent(store, "models/champion/00001.json", b"{")
+    store.storage.put_if_absent("models/champion/00001.json", b"{")
     verdict = settle_champion(store, "quick-12345678", asked=None)
     assert not verdict.promote
     assert "00001.json" in verdict.why
@@ -108,3 +111,51 @@ def test_both_are_compared_on_what_either_was_trained_on(
     again = train(store, QUICK.model_copy(update={"dataset": ("new",)}))
     assert f"of {new.validation_rows:,} rows neither saw" in again.why
     assert f"dataset old, which {old.version} was trained on, is not in this store" in again.why
+
+
+@pytest.mark.parametrize("fault", ["lose_reply_of", "fail_after"])
+@pytest.mark.parametrize("asked", [None, True])
+def test_a_lost_reply_to_a_promotion_leaves_one_entry(
+    store: Store, asked: bool | None, fault: str, publish_dataset: Publish, digits: Digits
+) -> None:
+    """The training's own put comes back to it as "already there", or as an error and is tried again: the version is
+    champion, by one entry, which is the one that is reported."""
+
+    def entry_is_put(verb: Verb, key: str) -> bool:
+        return verb == "put_if_absent" and key.startswith("models/champion/")
+
+    whens = {fault: once(entry_is_put)}
+    faulty = Store.at(storage.register(FaultyStorage(store.storage, **whens)).url)
+    publish_dataset("sample", digits[0][:1000], digits[1][:1000])
+    options = QUICK.model_copy(update={"promote": asked})
+    if fault == "fail_after":
+        with pytest.raises(StorageFailed):
+            train(faulty, options)
+    report = train(faulty, options)
+    assert [(entry.number, entry.action, entry.version) for entry in read_log(store)] == [
+        (1, "promote", report.version)
+    ]
+    assert report.promoted == (fault == "lose_reply_of")
+    assert "champion already" in report.why or report.promoted
+
+
+def test_a_lost_reply_does_not_promote_over_another_one(store: Store, publish_dataset: Publish, digits: Digits) -> None:
+    """Each put to the log is done twice: each version leaves one entry, and the last one is champion."""
+    faulty = Store.at(
+        storage.register(FaultyStorage(store.storage, lose_reply_of=lambda verb, _: verb == "put_if_absent")).url
+    )
+    publish_dataset("sample", digits[0][:1000], digits[1][:1000])
+    versions = [train(faulty, QUICK.model_copy(update={"seed": seed, "promote": True})).version for seed in (1, 2)]
+    assert [(entry.number, entry.version) for entry in read_log(store)] == list(enumerate(versions, start=1))
+
+
+def test_a_champion_that_was_made_anew_is_no_measure(store: Store, publish_dataset: Publish, digits: Digits) -> None:
+    """Under its name stands another network than the one that was promoted: it is not compared with, and stays."""
+    sample = publish_dataset("sample", digits[0][:1000], digits[1][:1000])
+    promote(store, publish_model(store, "old", constant(4), datasets=[sample]), "for a test")
+    store.storage.delete("models/old/manifest.json")
+    publish_model(store, "old", constant(5), datasets=[sample])
+    report = train(store, QUICK)
+    assert not report.promoted
+    assert "was made anew since" in report.why
+    assert champion_of(store) == "old"

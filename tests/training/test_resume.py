@@ -2,9 +2,11 @@
 
 import copy
 import json
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,16 +15,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from digitrec.store.commit import put_if_absent
 
-from digitrec.catalog.layout import training_folder
+from digitrec import storage
+from digitrec.catalog import listing as catalog
+from digitrec.catalog.layout import MANIFEST, training_folder
+from digitrec.catalog.manifest import read_file
 from digitrec.catalog.store import Store
+from digitrec.contract import FORMAT
 from digitrec.errors import Corrupt, Interrupted, NoInput, UsageError
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
-from digitrec.training import plan, run
+from digitrec.storage.memory import MemoryStorage
+from digitrec.training import plan, run, saving
 from digitrec.training.plan import asked_datasets, make_plan
 from digitrec.training.run import TrainReport
+from digitrec.training.saving import Checkpoint
 from tests.places import full
 from tests.training.conftest import TINY, contents, damage, interrupted, publish_rows, train
 
@@ -63,7 +70,7 @@ def test_interrupted_and_resumed_equals_left_alone(
     store, handler = new_store("disturbed"), signal.getsignal(number)
     version = interrupted(store, epoch, number)
     assert signal.getsignal(number) is handler
-    assert not store.exists(f"models/{version}")
+    assert catalog.listing(store, "model") == []
     steps: list[Step] = []
     report = train(store, TrainOptions(resume=version), progress=steps.append)
     assert report.version == version
@@ -79,6 +86,16 @@ def test_the_same_command_goes_on_too(new_store: Callable[[str], Store], left_al
     report = train(store, QUICK, progress=steps.append)
     assert len(steps) < 5
     assert differing(contents(report.folder), left_alone) == set()
+
+
+@pytest.fixture
+def one_checkpoint_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No epoch goes by while a checkpoint is being saved."""
+
+    def offer(saver: saving._Saver, checkpoint: Checkpoint) -> None:
+        saver._save(checkpoint)
+
+    monkeypatch.setattr(saving._Saver, "offer", offer)
 
 
 KILLED = """
@@ -102,20 +119,43 @@ def test_killed_and_asked_again_equals_left_alone(
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", KILLED, store.url], cwd=root, check=False)
     assert done.returncode == -signal.SIGKILL
-    assert not store.exists("models")
+    assert catalog.listing(store, "model") == []
     assert differing(contents(train(store, QUICK).folder), left_alone) == set()
 
 
-@pytest.mark.parametrize(("name", "said"), [("last", "going on from best.ckpt"), ("best", "training begins anew")])
+def checkpoint_files(store: Store, version: str) -> list[Path]:
+    """Where the checkpoints of a training lie, oldest first."""
+    found = Path(full(store, training_folder(version))).glob("*/train/*.ckpt")
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
 def test_a_damaged_checkpoint_is_not_used(
-    new_store: Callable[[str], Store], left_alone: dict[str, bytes], name: str, said: str
+    new_store: Callable[[str], Store], left_alone: dict[str, bytes], one_checkpoint_an_epoch: None
 ) -> None:
-    """It is named, an older one that verifies is used, and the end is the same."""
+    """It is named, the one before, which verifies, is used, and the end is the same."""
+    store = new_store("damaged")
+    version = interrupted(store, 5)
+    newest = checkpoint_files(store, version)[-1]
+    damage(newest)
+    steps: list[Step] = []
+    report = train(store, TrainOptions(resume=version), progress=steps.append)
+    assert re.search(
+        rf"{newest.name} is damaged: .*; going on from an older checkpoint, of epoch 3$", report.lines()[-1]
+    )
+    assert [step.done for step in steps] == [4, 5]
+    assert differing(contents(report.folder), left_alone) == set()
+
+
+def test_if_all_are_damaged_it_begins_anew(new_store: Callable[[str], Store], left_alone: dict[str, bytes]) -> None:
+    """Each is named once; the end is the same."""
     store = new_store("damaged")
     version = interrupted(store, 4)
-    damage(Path(full(store, training_folder(version))) / "checkpoints" / f"{name}.ckpt")
+    paths = checkpoint_files(store, version)
+    for path in paths:
+        damage(path)
     report = train(store, TrainOptions(resume=version))
-    assert said in report.lines()[-1]
+    for path in paths:
+        assert sum(path.name in line and line.endswith("; training begins anew") for line in report.lines()) == 1
     assert differing(contents(report.folder), left_alone) == set()
 
 
@@ -123,7 +163,8 @@ def test_resuming_what_is_done_or_unknown(new_store: Callable[[str], Store]) -> 
     """A finished version is already done; an unknown one is NoInput and names those that can be resumed."""
     store = new_store("store")
     version = interrupted(store, 2)
-    with pytest.raises(NoInput, match=f"no interrupted training quick-00000000 .*there: {version}"):
+    store.storage.put("_training/no-request/00000001/train/00001.json", b"")
+    with pytest.raises(NoInput, match=f"no interrupted training quick-00000000 .*there: {version}$"):
         train(store, TrainOptions(resume="quick-00000000"))
     assert not train(store, TrainOptions(resume=version)).already
     assert train(store, TrainOptions(resume=version)).already
@@ -150,14 +191,15 @@ def test_a_training_of_another_digitrec_is_refused(
     store, version = new_store("store"), "quick-0123abcd"
     asked = copy.deepcopy(make_plan("quick", 0, asked_datasets(store, QUICK)).asked)
     change(asked)
-    put_if_absent(store, f"{training_folder(version)}/request.json", json.dumps({"asked": asked}).encode())
+    request = json.dumps({"format": FORMAT, "asked": asked}).encode()
+    store.storage.put(f"{training_folder(version)}/request.json", request)
     with pytest.raises(UsageError, match=r"begun by another digitrec, .*: train anew"):
         train(store, TrainOptions(resume=version))
-    assert [path.name for path in Path(full(store, "_training")).iterdir()] == [version]
+    assert store.storage.list("_training") == [f"{version}/"]
 
 
 def test_killed_after_it_stopped_early(new_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Out of patience, but not yet sealed: the next run seals the same, without one epoch more."""
+    """Out of patience, but not yet published: the next run publishes the same, without one epoch more."""
     impatient = replace(TINY.recipe, epochs=40, patience_epochs=1)
     monkeypatch.setattr(plan, "recipe_for", lambda preset, rows: impatient)
     store, undisturbed = new_store("killed"), new_store("left-alone")
@@ -176,9 +218,10 @@ def test_a_damaged_request_is_named(new_store: Callable[[str], Store]) -> None:
     """What was asked for cannot be guessed."""
     store = new_store("store")
     version = interrupted(store, 2)
-    Path(full(store, training_folder(version)), "request.json").write_text("{")
-    with pytest.raises(Corrupt, match=r"request\.json is damaged"):
-        train(store, TrainOptions(resume=version))
+    for damaged in (b"{", b'{"format": 3}', b'{"format": 3, "asked": "quick"}'):
+        store.storage.put(f"{training_folder(version)}/request.json", damaged)
+        with pytest.raises(Corrupt, match=r"request\.json is damaged"):
+            train(store, TrainOptions(resume=version))
 
 
 def test_a_store_can_be_moved_between_kill_and_resume(
@@ -189,6 +232,31 @@ def test_a_store_can_be_moved_between_kill_and_resume(
     (tmp_path / "here").rename(tmp_path / "there")
     report = train(Store.at(tmp_path / "there"), TrainOptions(resume=version))
     assert differing(contents(report.folder), left_alone) == set()
+
+
+def test_another_machine_goes_on(
+    left_alone: dict[str, bytes], digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a machine nothing is needed but the store: with another folder for temporary files, and nothing of the first
+    one left, the rest of the epochs ends at the same bytes."""
+    storage.register(memory := MemoryStorage())
+    store = Store.at(memory.url)
+    publish_rows(store, "sample", digits[0][:600], digits[1][:600])
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "first"))
+    version = interrupted(store, 4)
+    assert list((tmp_path / "first").iterdir()) == []
+    (tmp_path / "first").rmdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "second"))
+    steps: list[Step] = []
+    report = train(store, TrainOptions(resume=version), progress=steps.append)
+    assert [step.done for step in steps] == [4, 5]
+    assert memory.list("_training") == []
+    manifest = catalog.model(store, report.version)
+    assert {file.path: read_file(store, manifest, file.name) for file in manifest.files} == {
+        path: data for path, data in left_alone.items() if path != MANIFEST
+    }
 
 
 def test_training_runs_in_any_thread(new_store: Callable[[str], Store], left_alone: dict[str, bytes]) -> None:

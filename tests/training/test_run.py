@@ -2,23 +2,30 @@
 
 import json
 import logging
+import os
+import time
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from digitrec.catalog import leases
 from digitrec.catalog import listing as catalog
-from digitrec.catalog.champion import champion, promote
-from digitrec.catalog.manifest import check_file
+from digitrec.catalog.champion import promote
+from digitrec.catalog.layout import model_folder, plain_name
+from digitrec.catalog.manifest import Manifest, check_file
+from digitrec.catalog.publish import publish, upload
 from digitrec.catalog.store import Store
 from digitrec.errors import BadData, Corrupt, NoInput
 from digitrec.network import Architecture, load_network
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
+from digitrec.training.run import lease_name, plan_of, request_key
 from tests.places import full
-from tests.training.conftest import Publish, contents, publish_rows, train
+from tests.training.conftest import Publish, champion_of, contents, file_of, publish_rows, train
 
 QUICK = TrainOptions(preset="quick")
 Digits = tuple[np.ndarray, np.ndarray]
@@ -32,29 +39,27 @@ def sample(publish_dataset: Publish, digits: Digits) -> str:
 
 @pytest.mark.usefixtures("sample")
 def test_a_model_version_is_sealed_with_everything_the_contract_names(store: Store) -> None:
-    """Weights, card, digests of training rows, checkpoints, metrics and plots are there, and nothing else is left."""
+    """Weights, card, digests of training rows, metrics, plots; no checkpoint, which nobody reads; nothing is left."""
     report = train(store, QUICK)
     manifest = catalog.model(store, report.version)
     for file in manifest.files:
-        check_file(store, file)
-    assert sorted(contents(report.folder)) == sorted(
+        check_file(store, manifest.key(file), file)
+    assert sorted(plain_name(path) for path in contents(report.folder)) == sorted(
         [
             "card.json",
             "card.md",
-            "checkpoints/best.ckpt",
-            "checkpoints/last.ckpt",
             "engine-int8.onnx",
             "manifest.json",
             "metrics.csv",
-            "plots/confusion.png",
-            "plots/learning-curves.png",
-            "plots/reliability.png",
-            "plots/worst-mistakes.png",
+            "confusion.png",
+            "learning-curves.png",
+            "reliability.png",
+            "worst-mistakes.png",
             "rows.bin",
             "weights.safetensors",
         ]
     )
-    assert not list(Path(full(store, "_training")).iterdir())
+    assert not [path for path in Path(full(store, "_training")).rglob("*") if path.is_file()]
     assert not list(Path(full(store, "_staging")).iterdir())
 
 
@@ -62,9 +67,9 @@ def test_a_model_version_is_sealed_with_everything_the_contract_names(store: Sto
 def test_the_network_rebuilds_itself_from_card_and_weights(store: Store, digits: Digits) -> None:
     """Plain numbers and safetensors are enough, and the card's accuracy is what the rebuilt network reaches."""
     report = train(store, QUICK)
-    folder = Path(report.folder)
-    card = json.loads((folder / "card.json").read_bytes())
-    network = load_network(Architecture.from_json(card["architecture"]), (folder / "weights.safetensors").read_bytes())
+    card = json.loads(file_of(store, report.version, "card.json"))
+    weights = file_of(store, report.version, "weights.safetensors")
+    network = load_network(Architecture.from_json(card["architecture"]), weights)
     with torch.inference_mode():
         answers = network(torch.from_numpy(digits[0][:1000])).argmax(1).numpy()
     assert card["metrics"]["accuracy"] == report.accuracy
@@ -87,7 +92,7 @@ def test_the_same_training_asked_twice_is_already_done(store: Store) -> None:
 
 
 def test_two_stores_train_to_the_same_bytes(tmp_path: Path, publish_dataset: Publish, digits: Digits) -> None:
-    """The request decides every byte of a model version, its manifest, pictures and checkpoints included."""
+    """The request decides every byte of a model version, its manifest, pictures included."""
     folders = []
     for name in ("a", "b"):
         store = Store.at(tmp_path / name)
@@ -172,7 +177,7 @@ def test_too_few_rows_are_refused(store: Store, publish_dataset: Publish, digits
     publish_dataset("few", digits[0][:60], digits[1][:60])
     with pytest.raises(BadData, match=r"too little to train on: 60 rows.*at least 100 .* 10 for validation"):
         train(store, QUICK)
-    assert not list(Path(full(store, "_training")).iterdir())
+    assert not Path(full(store, "_training")).exists()
 
 
 def test_one_class_is_refused(store: Store, publish_dataset: Publish, digits: Digits) -> None:
@@ -192,7 +197,7 @@ def test_missing_classes_are_said(store: Store, publish_dataset: Publish, digits
 def test_a_damaged_shard_is_named(store: Store, publish_dataset: Publish, digits: Digits) -> None:
     """A flipped bit in the training data is found before it is learned from."""
     manifest = publish_dataset("sample", digits[0][:500], digits[1][:500])
-    shard = Path(full(store, manifest.files[0].path))
+    shard = Path(full(store, manifest.key(manifest.files[0])))
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
@@ -205,7 +210,7 @@ def test_the_first_model_becomes_champion(store: Store) -> None:
     """With no champion there is nothing to compare with."""
     report = train(store, QUICK)
     assert report.promoted
-    assert champion(store) == report.version
+    assert champion_of(store) == report.version
 
 
 @pytest.mark.usefixtures("sample")
@@ -215,7 +220,7 @@ def test_too_few_unseen_rows_leave_the_champion(store: Store) -> None:
     second = train(store, TrainOptions(preset="quick", seed=1))
     assert not second.promoted
     assert "200 are needed" in second.why
-    assert champion(store) == first.version
+    assert champion_of(store) == first.version
 
 
 @pytest.mark.usefixtures("sample")
@@ -223,11 +228,11 @@ def test_promotion_can_be_forced_or_forbidden(store: Store) -> None:
     """--no-promote never promotes; --promote always does, also for a version that was trained before."""
     seed = TrainOptions(preset="quick", seed=1)
     assert not train(store, QUICK.model_copy(update={"promote": False})).promoted
-    assert champion(store) is None
+    assert champion_of(store) is None
     first = train(store, seed.model_copy(update={"promote": True}))
     again = train(store, QUICK.model_copy(update={"promote": True}))
     assert (first.promoted, again.promoted, again.already) == (True, True, True)
-    assert champion(store) == again.version
+    assert champion_of(store) == again.version
 
 
 @pytest.mark.usefixtures("sample")
@@ -237,5 +242,54 @@ def test_a_replaced_champion_does_not_come_back_by_itself(store: Store) -> None:
     second = train(store, TrainOptions(preset="quick", seed=1))
     promote(store, second.version, "a person's choice")
     assert "was replaced" in train(store, QUICK).why
-    assert champion(store) == second.version
+    assert champion_of(store) == second.version
     assert first.version != second.version
+
+
+@pytest.mark.usefixtures("sample")
+def test_who_comes_second_reports_what_is_published(store: Store) -> None:
+    """Another machine publishes the same training meanwhile, with other numbers: those are reported, none are lost."""
+    version = plan_of(store, QUICK).version
+
+    def publish_first(step: Step) -> None:
+        if step.done == step.total:
+            with store.storage.scratch() as scratch:
+                card = upload(store, model_folder(version), scratch.write("card", b"{}"), "card.json")
+            theirs = {"accuracy": 0.123, "validation_rows": 4, "training_rows": 5, "epochs": 6}
+            assert publish(store, Manifest("model", version, asked, (card,), facts=theirs)).created
+
+    asked = plan_of(store, QUICK).asked
+    report = train(store, QUICK.model_copy(update={"promote": False}), publish_first)
+    assert (report.version, report.accuracy, report.validation_rows, report.epochs) == (version, 0.123, 4, 6)
+    assert [file.name for file in catalog.model(store, version).files] == ["card.json"]
+
+
+@pytest.mark.usefixtures("sample")
+def test_whoever_watches_finds_the_logs_in_the_store(store: Store) -> None:
+    """For each start apart: epochs as CSV, and as TensorBoard reads them, if that is there."""
+    version = train(store, QUICK).version
+    assert "metrics.csv" in store.storage.list(f"logs/{version}/00000001/train/csv")
+    epochs = store.storage.read(f"logs/{version}/00000001/train/csv/metrics.csv").decode().splitlines()
+    assert "val_loss" in epochs[0]
+    assert len(epochs) > 5
+    tensorboard = store.storage.list(f"logs/{version}/00000001/train/tensorboard")
+    assert any("tfevents" in name for name in tensorboard) == bool(find_spec("tensorboard"))
+    assert all("checkpoint" not in name for name in store.storage.list(f"logs/{version}/00000001/train"))
+
+
+@pytest.mark.usefixtures("sample")
+def test_what_was_given_up_is_swept_after_thirty_days(store: Store) -> None:
+    """Checkpoints and logs of other versions, by the youngest of their files; a live training is spared."""
+    old, young = time.time() - 31 * 86_400, time.time() - 29 * 86_400
+    for name, age in (("given-up", old), ("resumed", old), ("alive", old), ("recent", young)):
+        for key in (f"_training/{name}/request.json", f"_training/{name}/00000001/train/00001.json", f"logs/{name}/a"):
+            store.storage.put(key, b"{}")
+            os.utime(full(store, key), (age, age))
+    store.storage.put("_training/resumed/00000002/train/00001.json", b"{}")
+    with leases.hold(store, lease_name("alive")):
+        report = train(store, QUICK)
+    left = {name for name in ("given-up", "resumed", "alive", "recent") if store.storage.exists(request_key(name))}
+    assert left == {"resumed", "alive", "recent"}
+    logs = [name for name in ("given-up", "resumed", "recent") if store.storage.exists(f"logs/{name}/a")]
+    assert logs == ["recent"]
+    assert store.storage.list(f"logs/{report.version}")

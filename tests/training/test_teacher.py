@@ -1,6 +1,8 @@
 """A convolutional network learns the labels first, and the perceptron learns its answers."""
 
+import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from digitrec.catalog.layout import training_folder
 from digitrec.catalog.store import Store
@@ -22,11 +24,14 @@ from digitrec.training.classifier import DigitClassifier
 from digitrec.training.fitting import Course, fit, fit_network, own_torch_state
 from digitrec.training.recipe import PRESETS, Distillation
 from digitrec.training.rows import Rows
+from digitrec.training.run import TrainReport
+from digitrec.training.saving import find_start
 from digitrec.training.split import Split, split_rows
 from digitrec.training.teacher import Teacher, distillation_loss
 from tests.places import full
-from tests.training.conftest import TINY, Digits, contents, damage, interrupted, publish_rows, train
+from tests.training.conftest import TINY, Digits, contents, damage, file_of, interrupted, publish_rows, train
 
+VERSION = "quick-00000001"
 QUICK = TrainOptions(preset="quick")
 TAUGHT = replace(TINY.recipe, distillation=Distillation(epochs=3, batch=64))
 
@@ -41,11 +46,11 @@ def taught(tiny: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def left_alone(taught: None, tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
-    """The model version that an undisturbed training makes."""
+def left_alone(taught: None, tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> tuple[Store, TrainReport]:
+    """What an undisturbed training makes of the same rows."""
     store = Store.at(tmp_path_factory.mktemp("left-alone"))
     publish_rows(store, "sample", digits[0][:600], digits[1][:600])
-    return Path(train(store, QUICK).folder)
+    return store, train(store, QUICK)
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def test_the_teacher_answers_instead_of_labels() -> None:
 
 
 def course(folder: Path, split: Split) -> Course:
-    return Course(Store.at(folder), "checkpoints", "logs", 0, split, silent)
+    return Course(Store.at(folder), VERSION, 1, 0, split, silent)
 
 
 def test_who_teaches_does_not_change(tmp_path: Path, digits: Digits) -> None:
@@ -96,7 +101,9 @@ def test_who_teaches_does_not_change(tmp_path: Path, digits: Digits) -> None:
     with own_torch_state(1):
         teacher = fit(course(tmp_path, split_rows(Rows.of(*first(digits)))), TAUGHT).teacher
     assert teacher is not None
-    kept = torch.load(tmp_path / "checkpoints/teacher/best.ckpt", weights_only=True)["state_dict"]
+    checkpoint = find_start(Store.at(tmp_path), training_folder(VERSION), "teach").checkpoint
+    assert checkpoint is not None
+    kept = torch.load(io.BytesIO(checkpoint.best), weights_only=True)["state_dict"]
     state = {f"network.{name}": tensor for name, tensor in teacher.network.state_dict().items()}
     assert state.keys() == kept.keys()
     assert all(torch.equal(state[name], kept[name]) for name in kept)
@@ -118,12 +125,14 @@ def test_the_perceptron_follows_its_teacher_even_where_that_one_is_wrong(tmp_pat
     assert (answers == 9 - digits[1][1500:]).mean() > 0.7
 
 
-def test_a_version_keeps_the_perceptron_alone_and_says_who_taught_it(left_alone: Path) -> None:
-    """Weights and checkpoints are the perceptron's; the card tells of the teacher, and counts what it cost."""
-    assert not [name for name, array in load_file(left_alone / "weights.safetensors").items() if array.ndim == 4]
-    last = torch.load(left_alone / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    assert not [name for name, tensor in last.items() if tensor.ndim == 4]
-    card, page = json.loads((left_alone / "card.json").read_text()), (left_alone / "card.md").read_text()
+def test_a_version_keeps_the_perceptron_alone_and_says_who_taught_it(left_alone: tuple[Store, TrainReport]) -> None:
+    """Weights are the perceptron's; the card tells of the teacher, and counts what it cost."""
+    store, report = left_alone
+    assert not [
+        name for name, array in load(file_of(store, report.version, "weights.safetensors")).items() if array.ndim == 4
+    ]
+    card, page = (file_of(store, report.version, name).decode() for name in ("card.json", "card.md"))
+    card = json.loads(card)
     assert card["teacher"]["epochs"] == 3
     assert card["teacher"]["parameters"] == sum(each.numel() for each in Teacher().parameters())
     perceptron, teacher = 784 * 32 + 32 * 10, 4_093_760
@@ -135,13 +144,13 @@ def test_a_version_keeps_the_perceptron_alone_and_says_who_taught_it(left_alone:
     assert card["cost"]["images_shown"] == shown
     assert card["cost"]["multiply_adds"] == 3 * shown * perceptron + (3 * studied + shown) * teacher
     assert "convolutional network" in " ".join(page.split())
-    (run,) = (json.loads(path.read_text()) for path in left_alone.glob("runs/*.json"))
+    (run,) = (json.loads(path.read_text()) for path in Path(report.folder).glob("runs/*.json"))
     assert run["epochs_run"] == 3 + 5
 
 
 @pytest.mark.parametrize(("stage", "epoch"), [("teach", 1), ("teach", 3), ("train", 4)])
 def test_interrupted_in_either_training_and_resumed_equals_left_alone(
-    store: Store, left_alone: Path, stage: str, epoch: int
+    store: Store, left_alone: tuple[Store, TrainReport], stage: str, epoch: int
 ) -> None:
     """Every byte of the model version is the same, and what was done is not done again."""
     interrupted(store, epoch, stage=stage)
@@ -150,17 +159,17 @@ def test_interrupted_in_either_training_and_resumed_equals_left_alone(
     again = {(step.stage, step.done) for step in steps}
     assert stage == "teach" or "teach" not in dict(again)
     assert len(again) < 3 + 5 or (stage, epoch) == ("teach", 1)
-    assert contents(report.folder) == contents(left_alone)
+    assert contents(report.folder) == contents(left_alone[1].folder)
 
 
-def test_a_damaged_teacher_is_trained_anew(store: Store, left_alone: Path) -> None:
-    """Its checkpoint is named; the end is the same."""
+def test_a_damaged_teacher_is_trained_anew(store: Store, left_alone: tuple[Store, TrainReport]) -> None:
+    """Its checkpoints are named; the end is the same."""
     version = interrupted(store, 2)
-    path = Path(full(store, training_folder(version))) / "checkpoints/teacher/best.ckpt"
-    damage(path)
+    for path in Path(full(store, training_folder(version))).glob("*/teach/*.ckpt"):
+        damage(path)
     report = train(store, QUICK)
-    assert "teacher/best.ckpt is damaged or missing: training begins anew" in report.lines()[-1]
-    assert contents(report.folder) == contents(left_alone)
+    assert re.search(r"teach/checkpoint-.*\.ckpt is damaged: .*; training begins anew", report.lines()[-1])
+    assert contents(report.folder) == contents(left_alone[1].folder)
 
 
 def test_white_and_black_images_are_answered() -> None:

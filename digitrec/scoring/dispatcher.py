@@ -1,4 +1,4 @@
-"""A bounded window of futures: partitions go out as others come back, never a whole graph, and each gets its outcome.
+"""The executor on Dask: a bounded window of futures. Tasks go out as others come back, never a whole graph.
 
 Dask blames every task that was queued on a worker that died. So what it gives up is only suspect, and runs again, one
 by one, when the rest is done; what takes its worker down alone is named. What hangs is treated alike.
@@ -6,7 +6,7 @@ by one, when the rest is done; what takes its worker down alone is named. What h
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,32 +16,17 @@ from distributed import Future, KilledWorker, as_completed
 
 from digitrec.errors import ComputationFailed, Unavailable
 from digitrec.scoring.cluster import Cluster, within
+from digitrec.scoring.compute import Outcome, score_partition
 from digitrec.scoring.cost import memory_words
-from digitrec.scoring.partition import Outcome
-from digitrec.scoring.plan import Partition
-from digitrec.scoring.receipts import Work
+from digitrec.scoring.executors import STALL_S, Compute, Outcomes, failed_by
+from digitrec.scoring.request import Task
 
 WINDOW_PER_SLOT = 4
 POLL_S = 0.01
-STALL_S = 600.0
-"""If nothing at all came back for so long, what is out hangs: a partition takes seconds."""
 LOOK_S = 30.0
 """After so long without an outcome, and again, see whether there are workers at all."""
 ANSWER_S = 30.0
 """Time for the scheduler to say what its workers do, or to restart them."""
-
-Compute = Callable[[Work, Partition], Outcome]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One partition of one dataset."""
-
-    work: Work
-    partition: Partition
-
-    def __str__(self) -> str:
-        return f"{self.partition} of {self.work.dataset}"
 
 
 @dataclass(frozen=True)
@@ -51,21 +36,22 @@ class Suspicion:
     why: str
 
 
-class Window:
-    """The way of tasks through a cluster."""
+class DaskExecutor:
+    """Computes on a Dask cluster (see `executors.Executor`)."""
 
-    def __init__(self, cluster: Cluster, compute: Compute, stall_s: float = STALL_S) -> None:
+    def __init__(self, cluster: Cluster, compute: Compute = score_partition, stall_s: float = STALL_S) -> None:
         self.cluster = cluster
+        self.workers = cluster.slots
         self.compute = compute
         self.stall_s = stall_s
         self.out: dict[Future[Outcome], Task] = {}
         self.back = self.arrivals()
 
-    def outcomes(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Outcome]]:
-        """Each task with its outcome, in the order in which they come; `tasks` is drawn from only when there is room.
+    def count_memory_losses(self) -> int:
+        return self.cluster.memory_losses()
 
-        Raises `Unavailable` if the cluster is lost.
-        """
+    def run(self, tasks: Iterator[Task]) -> Outcomes:
+        """Yield each task with its outcome, as `Executor.run` does. Raises `Unavailable` if the cluster is lost."""
         suspects = []
         for task, answer in self.answers(tasks, self.cluster.slots * WINDOW_PER_SLOT):
             if isinstance(answer, Suspicion):
@@ -100,8 +86,8 @@ class Window:
 
     def submit(self, task: Task) -> None:
         """Send a task out. Its key is its own: the same partition may go out twice."""
-        key = f"score-{task.work.dataset}-{task.partition.index}-{uuid.uuid4().hex}"
-        future = self.cluster.client.submit(self.compute, task.work, task.partition, key=key, pure=False)
+        key = f"score-{task.request.dataset}-{task.partition.index}-{uuid.uuid4().hex}"
+        future = self.cluster.client.submit(self.compute, task, key=key, pure=False)
         self.out[future] = task
         self.back.add(future)
 
@@ -125,7 +111,7 @@ class Window:
         except Exception as error:
             if isinstance(error, OSError) and future.status != "error":
                 raise self.lost(broken) from error
-            return ComputationFailed(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return failed_by(error)
 
     def hung(self) -> Suspicion:
         return Suspicion(f"gave nothing back in {self.stall_s:g} s")
@@ -156,8 +142,7 @@ class Window:
 
 
 def guilty(task: Task, suspicion: Suspicion, memory_losses: int) -> ComputationFailed:
-    """The verdict on a task that ran alone and still did not come back."""
+    """Return the verdict on a task that ran alone and still did not come back."""
     if memory_losses:
         return ComputationFailed(f"{task} {suspicion.why}, alone too: {memory_words(memory_losses)}")
-    shard = task.work.store.full(task.partition.shard.path)
-    return ComputationFailed(f"{task} {suspicion.why}, alone too; look at {shard}")
+    return ComputationFailed(f"{task} {suspicion.why}, alone too; look at {task.shard_address}")

@@ -1,0 +1,58 @@
+"""A store that an earlier digitrec has made is refused as a whole, in one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitrec.catalog.store import Store
+from digitrec.contract import FORMAT
+from tests.cli.conftest import Command, refused
+from tests.scoring.making import make_dataset, make_images, make_model
+
+
+@pytest.fixture
+def old(digitrec: Command) -> Store:
+    """Datasets, a champion and predictions, all of the format before this one."""
+    store = Store.at("store")
+    make_model(store)
+    make_dataset(store, "train", make_images(8), labels=np.arange(8, dtype=np.uint8))
+    make_dataset(store, "x", make_images(5))
+    assert digitrec("score").code == 0
+    for path in Path(store.url).rglob("*.json"):
+        path.write_text(path.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT - 1}'))
+    return store
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ["list", "datasets"],
+        ["list", "models"],
+        ["list", "predictions"],
+        ["score"],
+        ["score", "--dataset", "x"],
+        ["score", "--dry-run"],
+        ["train"],
+        ["train", "--dataset", "train"],
+        ["verify"],
+        ["verify", "store/datasets/x"],
+        ["models", "history"],
+        ["models", "show", "quick-00000001"],
+        ["promote", "quick-00000001"],
+        ["rollback"],
+        ["rejects", "x"],
+    ],
+)
+def test_each_command_says_so(digitrec: Command, old: Store, tokens: list[str]) -> None:
+    """Exit 78; the store, both formats and the remedy in one line; nothing in it is changed."""
+    before = {path: path.stat().st_mtime_ns for path in Path(old.url).rglob("*") if path.is_file()}
+    ended = digitrec(*tokens)
+    refused(
+        ended,
+        78,
+        old.url,
+        f"has format {FORMAT - 1}, of an earlier digitrec, and this one reads {FORMAT}",
+        "name a new one with --store and ingest the sources again",
+    )
+    assert {path: path.stat().st_mtime_ns for path in Path(old.url).rglob("*") if path.is_file()} == before
