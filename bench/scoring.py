@@ -30,20 +30,20 @@ import scoring_alone as alone
 import torch
 from digitrec.scoring.peak import seconds
 from machine import HERE, here, keep, say, spread, table, timed
-from peaks import peak
+from peaks import multiply_adds, peak, seconds
 from scoring_rivals import BARE_BESIDE, BARE_INSIDE, BATCH, RIVALS, Classify, batched
 from scoring_store import add_dataset, images_from, trained, with_model
 
 from digitrec.catalog import listing as catalog
-from digitrec.catalog.champion import champion
+from digitrec.catalog.champion import find_champion
 from digitrec.catalog.manifest import Manifest
 from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
 from digitrec.engines.choice import cascade_of, choose, processor_flags
 from digitrec.errors import Misconfigured
-from digitrec.scoring.cost import multiply_adds
 from digitrec.scoring.engine import load_engine, read_card
 from digitrec.scoring.predict import predict
+from tests.places import full
 
 PACKAGES = ("torch", "onnxruntime", "scikit-learn", "ray", "numpy", "pyarrow", "dask", "prefect")
 PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16", "int8")
@@ -68,13 +68,20 @@ def main() -> None:
     machine = here(PACKAGES)
     with tempfile.TemporaryDirectory(prefix="digitrec-bench-") as name:
         source = Store.at(asked.store) if asked.store else trained(Path(name))
-        model = catalog.model(source, asked.model or str(champion(source)))
+        model = catalog.model(source, asked.model or named_champion(source))
         images, store = images_from(source), with_model(source, model, Path(name, "whole"))
         if asked.what == "compete":
             found = compete(store, model, images, rows, asked.rounds, list(filter(None, asked.rivals.split(","))))
         else:
             found = getattr(alone, asked.what)(store, model, images, rows, asked.rounds)
     keep("scoring", f"{asked.what} {rows}", machine | {"model": model.name, "rounds": asked.rounds} | found)
+
+
+def named_champion(store: Store) -> str:
+    champion = find_champion(store)
+    if champion is None:
+        raise SystemExit(f"{store.url} has no champion: name a --model")
+    return champion.version
 
 
 def compete(
@@ -199,7 +206,7 @@ class Race:
         self.note(f"digitrec {name}, pipeline alone", noted["computed"]["rows_per_s"])
 
     def theirs(self, name: str, dataset: str) -> None:
-        target = self.full(store, "rival.parquet")
+        target = full(self.store, "rival.parquet")
         script = str(HERE / "scoring_rivals.py")
         timed([sys.executable, script, name, self.store.url, dataset, self.model.name, target])
         noted = json.loads(Path(f"{target}.json").read_text())

@@ -6,29 +6,32 @@ python bench/scoring_plain.py STORE DATASET VERSION
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 from multiprocessing import get_context
-
-from digitrec.scoring.job import prepare, publish_job, tidy
-from digitrec.scoring.partition import Done, score_partition
 
 from digitrec.catalog import listing as catalog
 from digitrec.catalog.store import Store
 from digitrec.engines.choice import choose, processor_flags
 from digitrec.options import ScoreOptions
+from digitrec.scoring.compute import score_partition
+from digitrec.scoring.counts import Counts
 from digitrec.scoring.engine import read_card
-from digitrec.scoring.plan import partitions
+from digitrec.scoring.plan import plan_dataset
+from digitrec.scoring.publication import publish_predictions, tidy
+from digitrec.scoring.receipts import Receipt
+from digitrec.scoring.request import Request, Task
 
 
 def main(url: str, dataset: str, version: str) -> None:
     store = Store.at(url)
     model = catalog.model(store, version)
     precision = choose("auto", read_card(store, model), processor_flags()).precision
-    job = prepare(store, catalog.dataset(store, dataset), model, ScoreOptions(dataset=dataset), precision)
+    manifest, options = catalog.dataset(store, dataset), ScoreOptions(dataset=dataset)
+    plan = plan_dataset(manifest, Request.of(store, manifest, model, options, precision))
+    tasks = [Task(plan.request, partition) for partition in plan.partitions]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
-        outcomes = list(pool.map(score_partition, repeat(job.work), partitions(job.dataset)))
-    manifest, _ = publish_job(job, [outcome.receipt for outcome in outcomes if isinstance(outcome, Done)])
-    tidy(job, manifest)
+        receipts = [outcome for outcome in pool.map(score_partition, tasks) if isinstance(outcome, Receipt)]
+    counts = sum((receipt.counts for receipt in receipts), Counts())
+    tidy(plan, publish_predictions(plan, [receipt.file for receipt in receipts], counts).manifest)
 
 
 if __name__ == "__main__":

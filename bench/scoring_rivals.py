@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from digitrec.catalog import listing as catalog
-from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.manifest import Manifest, read_file
 from digitrec.catalog.reader import images_of
 from digitrec.catalog.store import Store
 from digitrec.engines import INT8_FILE
@@ -38,7 +38,7 @@ Classify = Callable[[np.ndarray], np.ndarray]
 def network_of(store: Store, model: Manifest) -> Perceptron:
     from digitrec.network import Architecture, load_network
 
-    weights = store.read(model.file("weights.safetensors").path)
+    weights = read_file(store, model, "weights.safetensors")
     return load_network(Architecture.from_json(read_card(store, model)["architecture"]), weights)
 
 
@@ -72,7 +72,7 @@ def onnxruntime_loop(engine: bytes, threads: int) -> Classify:
 
 
 def onnxruntime_int8(store: Store, model: Manifest, threads: int) -> Classify:
-    return onnxruntime_loop(store.read(model.file(INT8_FILE).path), threads)
+    return onnxruntime_loop(read_file(store, model, INT8_FILE), threads)
 
 
 def onnxruntime_fp32(store: Store, model: Manifest, threads: int) -> Classify:
@@ -130,7 +130,7 @@ def sklearn_mlp(store: Store, model: Manifest, threads: int) -> Classify:
 
 def row_groups(store: Store, dataset: Manifest) -> Iterator[pa.Table]:
     for file in dataset.data_files:
-        shard = pq.ParquetFile(full(store, file.path), memory_map=True)
+        shard = pq.ParquetFile(full(store, dataset.key(file)), memory_map=True)
         for place in range(shard.num_row_groups):
             yield shard.read_row_group(place, columns=["image_id", "image"])
 
@@ -196,7 +196,7 @@ def ray_data(store: Store, dataset: Manifest, model: Manifest, target: str) -> i
             labels = self.classify(images_of(rows["image"])).astype(np.uint8)
             return pa.table({"image_id": rows["image_id"], "label": labels})
 
-    rows = ray.data.read_parquet([full(store, file.path) for file in dataset.data_files])
+    rows = ray.data.read_parquet([full(store, dataset.key(file)) for file in dataset.data_files])
     answers = rows.select_columns(["image_id", "image"]).map_batches(
         Actor, batch_format="pyarrow", batch_size=16_384, compute=ray.data.ActorPoolStrategy(size=CORES)
     )

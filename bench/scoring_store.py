@@ -5,18 +5,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from digitrec.store.commit import make_folder, sha256_of
 
 from digitrec.catalog import listing as catalog
-from digitrec.catalog.layout import dataset_folder, digest_name, model_folder
-from digitrec.catalog.manifest import File, Manifest, RowGroup, describe, publish
+from digitrec.catalog.layout import dataset_folder
+from digitrec.catalog.manifest import File, Manifest, RowGroup
+from digitrec.catalog.publish import publish, upload
 from digitrec.catalog.reader import images_of, read_table
 from digitrec.catalog.store import Store
 from digitrec.contract import PIXELS, ROW_GROUP_ROWS, SHARD_ROWS, shard_schema
 from digitrec.ingest.run import ingest
 from digitrec.ingest.sources import fetch_sample
 from digitrec.options import IngestOptions, TrainOptions
-from tests.places import full
 
 
 def trained(folder: Path) -> Store:
@@ -30,18 +29,16 @@ def trained(folder: Path) -> Store:
 
 
 def images_from(store: Store) -> np.ndarray:
-    """Real images of the store's newest dataset that has some: uint8 [n, 784]."""
+    """Return real images of the store's newest dataset that has some: uint8 [n, 784]."""
     dataset = next(manifest for manifest in catalog.published(store, "dataset") if manifest.rows)
-    return images_of(read_table(store, dataset)["image"])
+    return images_of(read_table(store, dataset, dataset.folder)["image"])
 
 
 def with_model(source: Store, model: Manifest, folder: Path) -> Store:
-    """A new store that has a copy of this model version."""
+    """Return a new store that has a copy of this model version."""
     store = Store.at(folder)
-    for file in model.files:
-        make_folder(store, str(Path(file.path).parent))
-        Path(full(store, file.path)).write_bytes(source.read(file.path))
-    Path(full(store, f"{model_folder(model.name)}/manifest.json")).write_bytes(model.to_bytes())
+    for path in model.paths:
+        store.storage.put(f"{model.folder}/{path}", source.storage.read(f"{model.folder}/{path}"))
     return store
 
 
@@ -50,26 +47,26 @@ def add_dataset(store: Store, name: str, images: np.ndarray, rows: int) -> None:
 
     Each shard has ids of its own, so none can stand for two; of few images, zstd makes little of many rows.
     """
-    make_folder(store, dataset_folder(name))
     starts = range(0, rows, SHARD_ROWS)
     files = tuple(
         shard(store, name, place, images, start, min(rows, start + SHARD_ROWS)) for place, start in enumerate(starts)
     )
     facts = {"labelled": False, "keyed": False, "rejects": {}}
-    publish(store, dataset_folder(name), Manifest("dataset", name, {"rows": rows}, files, facts=facts))
+    publish(store, Manifest("dataset", name, {"rows": rows}, files, facts=facts))
 
 
 def shard(store: Store, name: str, place: int, images: np.ndarray, start: int, end: int) -> File:
     """Rows `start` to `end`, in row groups as ingest makes them."""
     schema, groups = shard_schema(labelled=False, keyed=False), []
-    staged = Path(full(store, f"{dataset_folder(name)}/staged"))
-    with pq.ParquetWriter(staged, schema, compression="zstd", compression_level=1, write_page_checksum=True) as writer:
-        for first in range(start, end, ROW_GROUP_ROWS):
-            ids = np.arange(first, min(end, first + ROW_GROUP_ROWS), dtype=np.int64)
-            data = pa.py_buffer(np.ascontiguousarray(images[ids % len(images)]))
-            column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(PIXELS), len(ids), [None, data])
-            writer.write_table(pa.table([pa.array(ids + 1), column], schema=schema), row_group_size=len(ids))
-            groups.append(RowGroup.of(ids + 1))
-    path = f"{dataset_folder(name)}/{digest_name('shard', place, sha256_of(staged))}"
-    staged.rename(full(store, path))
-    return describe(store, path, rows=end - start, row_groups=tuple(groups))
+    how = {"compression": "zstd", "compression_level": 1, "write_page_checksum": True}
+    with store.storage.scratch() as scratch:
+        staged = scratch.create("shard")
+        with staged, pq.ParquetWriter(staged, schema, **how) as writer:
+            for first in range(start, end, ROW_GROUP_ROWS):
+                ids = np.arange(first, min(end, first + ROW_GROUP_ROWS), dtype=np.int64)
+                data = pa.py_buffer(np.ascontiguousarray(images[ids % len(images)]))
+                column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(PIXELS), len(ids), [None, data])
+                writer.write_table(pa.table([pa.array(ids + 1), column], schema=schema), row_group_size=len(ids))
+                groups.append(RowGroup.of(ids + 1))
+        path = f"shard-{place:05d}.parquet"
+        return upload(store, dataset_folder(name), staged, path, rows=end - start, row_groups=tuple(groups))
