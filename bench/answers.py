@@ -7,31 +7,28 @@ says nothing about new digits.
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from digitrec.catalog import listing as catalog
-from digitrec.catalog.layout import predictions_folder
 from digitrec.catalog.manifest import Manifest
 from digitrec.catalog.store import Store
 from digitrec.training.answers import ask
 from digitrec.training.sealed import open_sealed
-from tests.places import full
 
 
 def main(answers: str, location: str) -> None:
     store = Store.at(location)
     newest = catalog.published(store, "predictions")[0]
-    asked = newest.asked
-    folder = predictions_folder(asked["dataset"], asked["model"], asked["variant"])
-    submission = Path(full(store, folder)) / "submission.csv"
-    joined = pd.read_csv(answers).merge(pd.read_csv(submission), on="ImageId", validate="one_to_one", how="outer")
+    key = f"{newest.folder}/submission.csv"
+    with store.storage.open(key) as submission:
+        given = pd.read_csv(submission)
+    joined = pd.read_csv(answers).merge(given, on="ImageId", validate="one_to_one", how="outer")
     right = (joined["Label_x"] == joined["Label_y"]).to_numpy()
     seen = joined["ImageId"].isin(seen_ids(store, newest)).to_numpy()
-    tell(right[~seen], str(submission))
-    tell(right[seen], f"SEEN: {asked['model']} was trained on these")
+    tell(right[~seen], store.address(key))
+    tell(right[seen], f"SEEN: {newest.asked['model']} was trained on these")
 
 
 def seen_ids(store: Store, predictions: Manifest) -> np.ndarray:

@@ -28,14 +28,15 @@ from machine import DIGITREC, HERE, MNIST, Run, here, keep, say, spread, table, 
 from scoring_store import with_model
 
 from digitrec.catalog import listing as catalog
-from digitrec.catalog.bundled import ruling
-from digitrec.catalog.champion import champion
-from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.bundled import publish_bundled
+from digitrec.catalog.champion import read_champion
+from digitrec.catalog.manifest import Manifest, read_file
 from digitrec.catalog.store import Store
 from digitrec.engines.choice import cascade_of
 from digitrec.errors import DigitrecError
 from digitrec.ingest.sources import fetch_sample
 from digitrec.scoring.engine import read_card
+from tests.places import full
 
 PACKAGES = ("pandas", "torch", "polars", "onnxruntime", "numba", "pyarrow")
 AGREEING = 0.999
@@ -53,7 +54,9 @@ def main() -> None:
     machine = here(PACKAGES)
     with tempfile.TemporaryDirectory(prefix="digitrec-bench-") as name:
         source = Store.at(asked.store or Path(name, "bundled"))
-        model = catalog.model(source, asked.model or (champion_of(source) if asked.store else ruling(source).version))
+        model = find_model(source, asked.model) if asked.store or asked.model else publish_bundled(source)
+        if model is None:
+            raise SystemExit("this installation has no bundled model: name a --store")
         store = with_model(source, model, Path(name, "whole"))
         contest = Contest(store, model, make_input(asked.rows, Path(name)))
         contest.compare()
@@ -66,9 +69,9 @@ def main() -> None:
     keep("end_to_end", str(asked.rows), machine | {"model": model.name, "results": found})
 
 
-def champion_of(store: Store) -> str:
-    """The champion; nothing is written into somebody's store."""
-    found = champion(store)
+def find_model(store: Store, version: str | None) -> Manifest:
+    """Return the version that is named, or the champion; nothing is written into somebody's store."""
+    found = catalog.model(store, version) if version else read_champion(store)
     if found is None:
         raise SystemExit(f"{store.url} has no champion: name a version with --model, or leave --store out")
     return found
@@ -108,20 +111,28 @@ def is_installed(rival: str) -> bool:
     return not missing
 
 
+def plain_model(store: Store, model: Manifest, folder: Path) -> Path:
+    """Write a version's files under their plain names into a folder, for rivals; return it."""
+    folder.mkdir()
+    for file in model.files:
+        (folder / file.name).write_bytes(read_file(store, model, file.name))
+    return folder
+
+
 class Contest:
     """Who takes part, and where everything lies. What a run leaves is removed after it."""
 
     def __init__(self, store: Store, model: Manifest, source: Path) -> None:
         self.store, self.model, self.source = store, model, source
         self.target = source.parent / "submission.csv"
+        self.plain = plain_model(store, model, source.parent / "model")
         self.ours = OURS if has_cascade(store, model) else {"digitrec": ()}
         self.who = (*self.ours, *filter(is_installed, RIVALS))
 
     def run(self, who: str) -> Run:
         if who in RIVALS:
             script = str(HERE / "end_to_end_rivals.py")
-            folder = self.full(store, f"models/{self.model.name}")
-            return timed([DIGITREC[0], script, who, folder, str(self.source), str(self.target)])
+            return timed([DIGITREC[0], script, who, str(self.plain), str(self.source), str(self.target)])
         command = [*DIGITREC, "--store", self.store.url, "score", str(self.source), "--model", self.model.name]
         return timed([*command, *self.ours[who]])
 
@@ -129,15 +140,15 @@ class Contest:
         """int64 [n, 2], ImageId and Label, of the last run, which are removed."""
         path = self.target
         if who not in RIVALS:
-            (path,) = Path(self.full(store, "predictions")).glob("*/*/submission.csv")
+            (path,) = Path(full(self.store, "predictions")).glob("*/*/submission.csv")
         answers = np.loadtxt(path, np.int64, delimiter=",", skiprows=1, ndmin=2)
         self.clear()
         return answers
 
     def clear(self) -> None:
         self.target.unlink(missing_ok=True)
-        for folder in ("predictions", "datasets"):
-            shutil.rmtree(self.full(store, folder), ignore_errors=True)
+        for folder in ("predictions", "datasets", "pending"):
+            shutil.rmtree(full(self.store, folder), ignore_errors=True)
 
     def compare(self) -> None:
         """Run each once and stop unless all give the same labels. Also compiles and warms what can be."""

@@ -28,7 +28,6 @@ from pathlib import Path
 import numpy as np
 import scoring_alone as alone
 import torch
-from digitrec.scoring.peak import seconds
 from machine import HERE, here, keep, say, spread, table, timed
 from peaks import multiply_adds, peak, seconds
 from scoring_rivals import BARE_BESIDE, BARE_INSIDE, BATCH, RIVALS, Classify, batched

@@ -67,8 +67,8 @@ def _published_folders(store: Store, places: Sequence[str]) -> list[str]:
     named: dict[str, None] = {}
     for place in places:
         key = store.storage.key_of(place)
-        prefix = place.strip("/") if key is None else key
-        below = [folder for folder in everything if not prefix or f"{folder}/".startswith(f"{prefix}/")]
+        prefix = place.rstrip("/") if key is None else key
+        below = everything if key == "" else [each for each in everything if f"{each}/".startswith(f"{prefix}/")]
         if not below:
             raise NoInput(f"nothing is published at {place}: expected a folder of {store.url} with a {MANIFEST}")
         named |= dict.fromkeys(below)

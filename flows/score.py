@@ -162,9 +162,17 @@ def command(
     reading: Annotated[
         ReadOptions, Parameter(name="*", negative_bool=(), group="How the sources are read")
     ] = ReadOptions(),
+    dry_run: Annotated[
+        bool, Parameter(negative=(), help="say what would be scored, where and how much it is; change nothing")
+    ] = False,
     context: Here,
 ) -> None:
     """Classify images on a Dask cluster and publish the predictions."""
+    if dry_run:  # nothing runs, so there is nothing to orchestrate
+        from digitrec.night import plan
+
+        answer(context, plan(context.store, sources, options, context.settings.with_dask(dask)))
+        return
     with server_at_hand("digitrec.scoring.run"):
         scoring = score(list(sources), options, context.store.url, dask, insecure, limits, reading)
         answer(context, cast("Scoring", scoring))
