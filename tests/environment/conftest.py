@@ -13,6 +13,9 @@ from digitrec.catalog.store import Store
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from digitrec.cli import main; main()")
+SMALL_TOO = "from digitrec.scoring import executors; executors.IN_PROCESS_ROWS = 0; "
+ON_DASK = (sys.executable, "-c", f"{SMALL_TOO}from digitrec.cli import main; main()")
+"""The command, with small jobs on a cluster of Dask's as well."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ def clean(**variables: str) -> dict[str, str]:
 def run(tmp_path: Path) -> Run:
     """`digitrec TOKENS` with these variables, in the test's folder or in `cwd`."""
 
-    def start(*tokens: object, cwd: Path | None = None, **variables: str) -> Ended:
-        return finish([*COMMAND, *tokens], cwd or tmp_path, clean(**variables))
+    def start(*tokens: object, cwd: Path | None = None, command: Sequence[str] = COMMAND, **variables: str) -> Ended:
+        return finish([*command, *tokens], cwd or tmp_path, clean(**variables))
 
     return start
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from digitrec.catalog.store import Store
-from tests.environment.conftest import Run
+from tests.environment.conftest import ON_DASK, Run
 
 SCORE = ("score", "--dataset", "night")
 NONSENSE = "nonsense"
@@ -16,7 +16,7 @@ NONSENSE = "nonsense"
 )
 def test_a_variable_with_which_dask_cannot_start_is_named(run: Run, ready: Store, name: str) -> None:
     """Its name, its value, and Dask's own words."""
-    ended = run("--store", ready.url, *SCORE, **{name: NONSENSE})
+    ended = run("--store", ready.url, *SCORE, command=ON_DASK, **{name: NONSENSE})
     assert ended.code == 78, ended.lines
     assert f"{name}='{NONSENSE}'" in ended.error
     assert "Invalid time unit" in ended.error
@@ -38,7 +38,7 @@ def test_a_file_of_dasks_settings_is_named(run: Run, ready: Store, tmp_path: Pat
     """Whether it cannot be read or only holds what cannot work, its path stands in the message."""
     (tmp_path / "dask").mkdir()
     (tmp_path / "dask" / "mine.yaml").write_bytes(content)
-    ended = run("--store", ready.url, *SCORE, DASK_CONFIG=str(tmp_path / "dask"))
+    ended = run("--store", ready.url, *SCORE, command=ON_DASK, DASK_CONFIG=str(tmp_path / "dask"))
     assert ended.code == 78, ended.lines
     assert words in ended.error
     assert str(tmp_path / "dask" / "mine.yaml") in ended.error
