@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
-from digitrec.catalog.layout import ATTEMPTS, LANDED, LEASES, LOGS, PENDING, TRAININGS, champion_folder
+from digitrec.catalog.layout import ATTEMPTS, LANDED, LEASES, LOGS, MANIFEST, PENDING, TRAININGS, champion_folder
 from digitrec.catalog.listing import TOP, folder_names, folders
 from digitrec.catalog.manifest import find_manifest
 from digitrec.catalog.store import Store
@@ -86,10 +86,14 @@ def _sweep_published_or_given_up(store: Store, folder: str, keep: Collection[str
 def sweep_tree(store: Store, prefix: str, *, grace_s: float) -> list[str]:
     """Remove all objects below a prefix if the youngest of them is older than `grace_s`: work that was given up.
 
-    The last one goes first, so that numbers never have a gap. Returns the keys removed.
+    Where anything below is published, nothing was given up: a copy of a dataset's folder, or a folder of folders that
+    could not be listed a moment ago. The last one goes first, so that numbers never have a gap. Returns the keys
+    removed.
     """
     with suppress(DigitrecError):
         keys = _walk(store, prefix)
+        if any(key.endswith(f"/{MANIFEST}") for key in keys):
+            return []
         found = [store.storage.stat(key) for key in keys]
         if keys and all(stat and time.time() - stat.modified_s > grace_s for stat in found):
             pairs = zip(reversed(keys), reversed(found), strict=True)

@@ -115,20 +115,26 @@ def expand(sources: Sequence[str | Path], *, in_order: bool) -> list[Path]:
     """The sources' paths, those that a glob pattern matches too, in natural order (part2 before part10) or, `in_order`,
     as given. What exists under its literal name is no pattern. Raises `NoInput` if nothing matches, `UsageError` for a
     file that is there twice."""
-    from natsort import natsorted, ns
-
     paths: list[Path] = []
     for source in map(str, sources):
         path = Path(source)
         matches = [path] if os.path.lexists(path) or not set(source) & set("*?[") else _matches(path)
-        paths += natsorted(matches, key=str, alg=ns.PATH | ns.IGNORECASE)
-    paths = paths if in_order else natsorted(paths, key=str, alg=ns.PATH | ns.IGNORECASE)
+        paths += _naturally(matches)
+    paths = paths if in_order else _naturally(paths)
     seen: set[str] = set()
     for path in paths:
         if (real := os.path.realpath(path)) in seen:
             raise UsageError(f"{printable(str(path))} is among the sources twice: its rows would be there twice")
         seen.add(real)
     return paths
+
+
+def _naturally(paths: list[Path]) -> list[Path]:
+    if len(paths) < 2:
+        return paths
+    from natsort import natsorted, ns  # it takes as long to load as a small file to ingest
+
+    return natsorted(paths, key=str, alg=ns.PATH | ns.IGNORECASE)
 
 
 def _matches(pattern: Path) -> list[Path]:

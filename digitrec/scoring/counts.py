@@ -6,6 +6,7 @@ threshold is no part of what was predicted.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ class Counts:
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
-            tuple(map(sum, zip(self.labels, other.labels, strict=True))),
-            tuple(map(sum, zip(self.confidences, other.confidences, strict=True))),
+            tuple(map(add, self.labels, other.labels)),
+            tuple(map(add, self.confidences, other.confidences)),
             self.small + other.small,
         )
 

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -15,7 +16,7 @@ from digitrec.catalog.layout import dataset_folder
 from digitrec.catalog.manifest import File, Manifest, find_manifest
 from digitrec.catalog.publish import Published, find_published, publish
 from digitrec.catalog.sweep import sweep_folder
-from digitrec.errors import ComputationFailed, Interrupted, TryAgain
+from digitrec.errors import ComputationFailed, DigitrecError, Interrupted, TryAgain
 from digitrec.scoring.counts import Counts
 from digitrec.scoring.plan import DatasetPlan
 from digitrec.scoring.receipts import remove_receipts
@@ -74,7 +75,8 @@ def publish_predictions(
     """Prove that the parts, by partition, are the dataset, row for row, and make them visible; return what stands there
     then, which is another run's work if that was first.
 
-    `submission.csv` is written before the manifest: a disk that is full for it leaves nothing published without it.
+    `submission.csv` is written before the manifest: a disk that is full for it leaves nothing published without it. If
+    another run's predictions stand there in the end, it is written again, of those.
     Raises `TryAgain` if the dataset is not the one any more that was scored, `ComputationFailed`, `StorageFailed`,
     `AlreadyPublished`.
     """
@@ -83,10 +85,16 @@ def publish_predictions(
     if there := find_published(store, manifest):
         return Published(there, created=False)
     write_submission(store, manifest, proceed)
-    _check_dataset(plan.request)
-    proceed()
-    published = publish(store, manifest)
-    if published.manifest.digest != manifest.digest:  # another run's parts: what was written just now is not of them
+    try:
+        _check_dataset(plan.request)
+        proceed()
+        published = publish(store, manifest)
+    except DigitrecError:
+        with suppress(DigitrecError):
+            if there := find_manifest(store, manifest.folder):
+                write_submission(store, there)
+        raise
+    if published.manifest.digest != manifest.digest:
         write_submission(store, published.manifest)
     return published
 

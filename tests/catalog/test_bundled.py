@@ -11,7 +11,7 @@ import pytest
 
 from digitrec.catalog import bundled
 from digitrec.catalog import listing as catalog
-from digitrec.catalog.bundled import provide_champion, read_bundled
+from digitrec.catalog.bundled import provide_champion, publish_bundled, read_bundled
 from digitrec.catalog.champion import promote, read_champion, read_log
 from digitrec.catalog.layout import MANIFEST, model_folder
 from digitrec.catalog.manifest import Manifest, check_file, find_manifest, read_file
@@ -145,3 +145,21 @@ def test_a_damaged_installation_is_said(store: Store, installed: Path, name: str
     assert (said.value.exit_code, said.value.transient) == (74, False)
     assert find_manifest(store, manifest.folder) is None
     assert read_log(store) == []
+
+
+def test_its_recipe_makes_it_again_from_a_store(
+    store: Store, installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the version that it was published as: the same name and weights, and what is written can be published."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
+    import pretrained
+
+    published = publish_bundled(store)
+    assert published is not None
+    made = pretrained.bundle(store, published.name, tmp_path / "again")
+    assert made.name == published.name
+    assert [file for file in made.files if not file.name.startswith("card.")] == [
+        file for file in published.files if not file.name.startswith("card.")
+    ]
+    monkeypatch.setattr(bundled, "BUNDLE", tmp_path / "again")
+    assert publish_bundled(Store.at(tmp_path / "other")) is not None

@@ -16,7 +16,7 @@ from digitrec.catalog.store import Store
 from digitrec.catalog.sweep import GIVEN_UP_S, GRACE_S, keep_alive, sweep_folder, sweep_store, sweep_tree
 from digitrec.errors import TryAgain
 from digitrec.storage import Stat
-from digitrec.storage.faulty import Verb
+from digitrec.storage.faulty import Verb, once
 from tests.catalog.conftest import (
     DAY_S,
     in_memory,
@@ -264,6 +264,25 @@ def test_the_whole_store_is_swept(anywhere: Store) -> None:
     assert walk(anywhere) == sorted([*published, *stay])
     assert all(entry.manifest for kind in ("dataset", "model", "predictions") for entry in listing(anywhere, kind))
     assert sweep_store(anywhere, {"submission.csv"}) == []
+
+
+def test_a_listing_that_fails_once_removes_nothing_published(anywhere: Store) -> None:
+    """Predictions whose folder cannot be listed for a moment are not taken for a folder without a manifest."""
+    publish_predictions(anywhere, "x", publish_bytes(anywhere, "x").digest)
+    age_all(anywhere, ANCIENT)
+    before = walk(anywhere)
+    failing, _ = with_faults(anywhere, fail_before=once(lambda verb, key: (verb, key) == ("list", "predictions/x")))
+    assert sweep_store(failing) == []
+    assert walk(anywhere) == before
+
+
+def test_a_copy_of_a_published_folder_stays(anywhere: Store) -> None:
+    """`cp -r datasets/x datasets/kept/x`: there is no manifest in `datasets/kept`, and yet nobody has given it up."""
+    dataset = publish_bytes(anywhere, "x")
+    for path in dataset.paths:
+        anywhere.storage.copy(f"{dataset.folder}/{path}", f"datasets/kept/x/{path}")
+    age_all(anywhere, ANCIENT)
+    assert sweep_store(anywhere) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from digitrec.catalog.manifest import find_manifest
 from digitrec.catalog.reader import read_table
 from digitrec.catalog.store import Store
-from digitrec.errors import ComputationFailed, Interrupted
+from digitrec.errors import ComputationFailed, Interrupted, TryAgain
 from digitrec.options import ScoreOptions
 from digitrec.progress import Step
 from digitrec.scoring import publication
@@ -170,3 +170,25 @@ def test_parts_that_are_not_the_plans_are_not_published(two: Store) -> None:
     for files in ([first], [first, first], [second, first], [first, second, second]):
         with pytest.raises(ComputationFailed, match="nothing was published"):
             prove(plan, files)
+
+
+def test_a_run_that_is_too_late_leaves_the_submission_of_what_is_published(two: Store) -> None:
+    """The dataset is made anew, and scored by another run, while this one writes its `submission.csv`: this one fails,
+    and the file is the other one's in the end."""
+    published = []
+
+    def make_anew() -> None:
+        if published:
+            return
+        for key in objects(two.storage, "datasets/a"):
+            two.storage.delete(key)
+        make_dataset(two, "a", make_images(30, seed=5))
+        published.append(b"")
+        score_all(two, ScoreOptions(dataset="a"), settings_for(two), Execution(executor=OneByOne()))
+        published.append(two.storage.read(f"{FIRST}/submission.csv"))
+
+    store, _ = watched(two, delay_s=before_call("upload", f"{FIRST}/submission.csv", make_anew))
+    with pytest.raises(TryAgain, match="was replaced while it was scored"):
+        score(store, ScoreOptions(dataset="a", precision="fp32"), settings_for(store))
+    assert two.storage.read(f"{FIRST}/submission.csv") == published[1]
+    verify(two)
