@@ -100,6 +100,9 @@ class Examiner:
             return True
         except OldStore:
             raise
+        except NotFound as error:
+            self.problems.append(f"{self.store.address(error.key)} went while it was looked at; run it again")
+            return False
         except (DigitrecError, pa.ArrowException) as error:
             self.problems.append(str(error))
             return False

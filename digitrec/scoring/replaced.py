@@ -14,6 +14,7 @@ from digitrec.catalog.layout import DIGEST_DIGITS, MANIFEST, dataset_folder, man
 from digitrec.catalog.leases import hold
 from digitrec.catalog.listing import folder_names
 from digitrec.catalog.manifest import Manifest, find_manifest
+from digitrec.catalog.publish import create
 from digitrec.catalog.store import Store
 from digitrec.catalog.sweep import remove_if_old
 from digitrec.errors import Misconfigured, StorageFailed, TryAgain
@@ -78,10 +79,17 @@ def _move(store: Store, dataset: Manifest, folder: str) -> str:
     target = f"{REPLACED}/{folder}/{manifest.digest[:DIGEST_DIGITS]}"
     named = sorted(manifest.paths - {MANIFEST})
     runs = [f"{RUNS}/{name}" for name in storage.list(f"{folder}/{RUNS}") if not name.endswith("/")]
-    for path in (*named, SUBMISSION, *runs):
-        with suppress(NotFound):  # what is missing is missing there too: `verify` says so
-            storage.copy(f"{folder}/{path}", f"{target}/{path}")
-    storage.copy(manifest_path(folder), manifest_path(target))
+
+    def copy(*paths: str) -> None:
+        for path in paths:
+            with suppress(NotFound):  # what is missing is missing there too: `verify` says so
+                storage.copy(f"{folder}/{path}", f"{target}/{path}")
+
+    # This process may have been paused: what no digest names may be of what another one has published here since.
+    copy(*named)
+    if not storage.exists(manifest_path(target)):
+        copy(SUBMISSION, *runs)
+        create(store, manifest_path(target), manifest.to_objects()[MANIFEST])
     there = storage.stat(manifest_path(folder))
     now = _read_stale(store, dataset, folder)
     if there is None or now is None or now.digest != manifest.digest:

@@ -126,7 +126,8 @@ def train_and_publish(
     datasets = planned_datasets(store, plan)
     split = read_split(store, datasets)
     request = {"format": FORMAT, "version": plan.version, "asked": plan.asked}
-    store.storage.put_if_absent(request_key(plan.version), (canonical(request, indent=1) + "\n").encode())
+    # Also if it is there: its time keeps the checkpoints from being swept until there is a new one.
+    store.storage.put(request_key(plan.version), (canonical(request, indent=1) + "\n").encode())
     cores = plan.recipe.threads(threads or limits.cores())
     with own_torch_state(cores):
         fitted = fit_or_say_how(Course(store, plan.version, generation, plan.seed, split, progress), plan)

@@ -22,10 +22,10 @@ from pathlib import Path
 from digitrec.catalog.layout import digest_name
 from digitrec.catalog.listing import folder_names
 from digitrec.catalog.manifest import File, canonical, parse_json, read_checked
-from digitrec.catalog.publish import upload
+from digitrec.catalog.publish import create, upload
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
-from digitrec.errors import Corrupt, DigitrecError
+from digitrec.errors import Corrupt, DigitrecError, storage_errors
 from digitrec.storage import NotFound
 
 LOG = logging.getLogger("digitrec.training")
@@ -187,14 +187,13 @@ class _Saver:
             return upload(self._store, self._folder, scratch.write("checkpoint", data), STEM + SUFFIX)
 
     def _put(self, pointer: Pointer) -> Pointer:
-        """Put a pointer under the next number. No other process writes here: what is taken is by ourselves, be it that
-        the reply to this very put was lost."""
-        data, storage = pointer.to_bytes(), self._store.storage
+        """Put a pointer under the next number. No other process writes here: what is taken is by ourselves."""
+        data = pointer.to_bytes()
         own = [each.number for each in self._pointers if each.folder == self._folder]
         free = (
             number
             for number in count(max(own, default=0) + 1)
-            if storage.put_if_absent(key := _pointer_key(self._folder, number), data) or storage.read(key) == data
+            if create(self._store, _pointer_key(self._folder, number), data)
         )
         return replace(pointer, number=next(free))
 
@@ -203,7 +202,9 @@ def put_files(store: Store, source: Path, folder: str) -> None:
     """Put all files of a local folder below a folder of the store, replacing what is there: small ones, that grow."""
     for path in sorted(source.rglob("*")):
         if path.is_file():
-            store.storage.put(f"{folder}/{path.relative_to(source).as_posix()}", path.read_bytes())
+            with storage_errors("read", path):
+                data = path.read_bytes()
+            store.storage.put(f"{folder}/{path.relative_to(source).as_posix()}", data)
 
 
 def _pointer_key(folder: str, number: int) -> str:

@@ -23,6 +23,7 @@ from digitrec.scoring.replaced import set_aside
 from digitrec.scoring.request import Task
 from digitrec.scoring.run import score, score_all
 from digitrec.settings import Settings
+from digitrec.storage.faulty import Verb
 from digitrec.verify import verify
 from tests.places import full
 from tests.scoring.making import Shape, make_dataset, make_images, make_model, make_network, settings_for
@@ -227,5 +228,35 @@ def test_what_is_published_at_the_last_moment_is_not_taken_away() -> None:
     overtaken: list[bool] = []
     store, _ = watched(inner, delay_s=before_call("delete", f"{FOLDER}/manifest.json", overtake))
     assert set_aside(store, dataset) == []
+    assert read_manifest(inner, FOLDER).rows == 5
+    verify(inner)
+
+
+@pytest.mark.parametrize("verb", ["copy", "put_if_absent"])
+def test_a_process_that_was_paused_leaves_what_was_set_aside_alone(verb: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lost its lease; another process has set the stale predictions aside and published new ones: of these nothing
+    gets among the others."""
+    monkeypatch.setattr(leases, "EXPIRES_S", 0.05)
+    inner = in_memory()
+    make_model(inner)
+    make_dataset(inner, "night", make_images(30))
+    score(inner, NIGHT, settings_for(inner))
+    stale, submission = read_manifest(inner, FOLDER), inner.storage.read(f"{FOLDER}/submission.csv")
+    inner.storage.delete("datasets/night/manifest.json")
+    dataset = make_dataset(inner, "night", make_images(5))
+    target = f"_replaced/{FOLDER}/{stale.digest[:16]}"
+    overtaken: list[bool] = []
+
+    def overtake(called: Verb, key: str) -> float:
+        if called == verb and key.startswith(target) and not overtaken:
+            overtaken.append(True)
+            score(inner, NIGHT, settings_for(inner))
+        return 0
+
+    store, _ = watched(inner, delay_s=overtake)
+    assert set_aside(store, dataset) == []
+    assert overtaken
+    assert is_whole(inner, target, stale)
+    assert inner.storage.read(f"{target}/submission.csv") == submission
     assert read_manifest(inner, FOLDER).rows == 5
     verify(inner)

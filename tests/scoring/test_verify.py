@@ -1,9 +1,11 @@
 """verify(): every byte, every id, and the submission."""
 
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from digitrec.catalog.manifest import read_manifest
 from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt, NoInput
 from digitrec.scoring.run import score
@@ -12,6 +14,7 @@ from digitrec.verify import verify
 from tests.places import full
 from tests.scoring.making import make_dataset, make_images
 from tests.scoring.test_run import FOLDER, NIGHT
+from tests.scoring.watched import before_call, watched
 
 
 @pytest.fixture
@@ -114,3 +117,17 @@ def test_a_champion_that_is_gone_is_found(scored: Store) -> None:
     Path(full(scored, "models/quick-00000001/manifest.json")).unlink()
     with pytest.raises(Corrupt, match=r"model quick-00000001, promoted by .*, is missing"):
         verify(scored)
+
+
+def test_what_goes_meanwhile_is_named(scored: Store) -> None:
+    """A shard that is removed between two looks at it ends the examination of its dataset, and nothing else."""
+    shard = read_manifest(scored, "datasets/night").data_files[0].path
+    looks = count(1)
+
+    def remove() -> None:
+        if next(looks) == 2:
+            scored.storage.delete(f"datasets/night/{shard}")
+
+    store, _ = watched(scored, delay_s=before_call("open", shard, remove))
+    with pytest.raises(Corrupt, match=rf"^1 damaged: .*{shard} went while it was looked at"):
+        verify(store)

@@ -19,6 +19,7 @@ from digitrec.catalog.layout import model_folder, plain_name
 from digitrec.catalog.manifest import Manifest, check_file
 from digitrec.catalog.publish import publish, upload
 from digitrec.catalog.store import Store
+from digitrec.catalog.sweep import sweep_store
 from digitrec.errors import BadData, Corrupt, NoInput
 from digitrec.network import Architecture, load_network
 from digitrec.options import TrainOptions
@@ -275,6 +276,24 @@ def test_whoever_watches_finds_the_logs_in_the_store(store: Store) -> None:
     tensorboard = store.storage.list(f"logs/{version}/00000001/train/tensorboard")
     assert any("tfevents" in name for name in tensorboard) == bool(find_spec("tensorboard"))
     assert all("checkpoint" not in name for name in store.storage.list(f"logs/{version}/00000001/train"))
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_training_that_is_resumed_late_can_be_resumed_again(store: Store) -> None:
+    """Who sweeps the whole store meanwhile leaves what `--resume` reads, however old that was."""
+    key = request_key(plan_of(store, QUICK).version)
+    store.storage.put(key, b"{}")
+    old = time.time() - 31 * 86_400
+    os.utime(full(store, key), (old, old))
+    there = []
+
+    def sweep(_: Step) -> None:
+        sweep_store(store)
+        there.append(store.storage.exists(key))
+
+    train(store, QUICK, progress=sweep)
+    assert there
+    assert all(there)
 
 
 @pytest.mark.usefixtures("sample")

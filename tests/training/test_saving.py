@@ -262,6 +262,6 @@ def test_after_a_fault_the_next_one_is_saved(fault: str, verb: Verb) -> None:
         except StorageFailed:
             failures += 1
             assert found(store).checkpoint in {None, checkpoint(epoch), checkpoint(epoch - 1)}
-    assert failures == 1
+    assert failures == ((verb, fault) != ("put_if_absent", "fail_after"))  # a pointer that stands there counts
     assert found(store).checkpoint == checkpoint(5)
     assert found(store).warnings == ()
