@@ -81,12 +81,13 @@ def publish_predictions(
     `AlreadyPublished`.
     """
     prove(plan, files)
+    _check_dataset(plan.request)
     store, manifest = plan.request.store, make_manifest(plan.request, files, counts)
     if there := find_published(store, manifest):
         return Published(there, created=False)
     write_submission(store, manifest, proceed)
     try:
-        _check_dataset(plan.request)
+        _check_dataset(plan.request)  # again: that took its time
         proceed()
         published = publish(store, manifest)
     except DigitrecError:

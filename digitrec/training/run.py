@@ -143,8 +143,9 @@ def sweep_given_up(store: Store) -> None:
     """
     with suppress(DigitrecError):
         for version in folder_names(store, TRAININGS):
-            if not leases.is_live(store, lease_name(version)):
-                sweep_tree(store, f"{TRAININGS}/{version}", grace_s=GIVEN_UP_S)
+            with suppress(DigitrecError):  # of a lease that cannot be read
+                if not leases.is_live(store, lease_name(version)):
+                    sweep_tree(store, f"{TRAININGS}/{version}", grace_s=GIVEN_UP_S)
         for version in folder_names(store, LOGS):
             sweep_tree(store, f"{LOGS}/{version}", grace_s=GIVEN_UP_S)
         store.storage.sweep_unfinished(champion_folder(), GRACE_S)

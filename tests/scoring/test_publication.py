@@ -72,11 +72,17 @@ def test_reports_come_in_the_order_of_the_plan(two: Store) -> None:
 def test_ctrl_c_stops_a_publication_before_its_manifest(two: Store) -> None:
     """Half-way through, nothing is visible; parts and receipts are kept, and the next run publishes without computing
     them again."""
-    interrupted = threading.Event()
-    store, _ = watched(two, delay_s=before_call("upload", f"{FIRST}/submission.csv", lambda: interrupted.wait(HELD_S)))
+    reached, interrupted = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        reached.set()
+        interrupted.wait(HELD_S)
+
+    store, _ = watched(two, delay_s=before_call("upload", f"{FIRST}/submission.csv", hold))
 
     def press_ctrl_c(step: Step) -> None:
         if step.done == 50:
+            assert reached.wait(HELD_S)
             threading.Timer(0.2, interrupted.set).start()
             raise KeyboardInterrupt
 
@@ -192,3 +198,23 @@ def test_a_run_that_is_too_late_leaves_the_submission_of_what_is_published(two: 
         score(store, ScoreOptions(dataset="a", precision="fp32"), settings_for(store))
     assert two.storage.read(f"{FIRST}/submission.csv") == published[1]
     verify(two)
+
+
+def test_predictions_of_a_dataset_made_anew_are_no_reason_to_choose_another_name(two: Store) -> None:
+    """Another run has scored the new one before this one is done with the old one: to run again is all there is to
+    do."""
+    computed: list[Task] = []
+
+    def compute(task: Task) -> Outcome:
+        outcome = score_partition(task)
+        computed.append(task)
+        if len(computed) == 1:
+            for key in objects(two.storage, "datasets/a"):
+                two.storage.delete(key)
+            make_dataset(two, "a", make_images(30, seed=5))
+            score(two, ScoreOptions(dataset="a", precision="fp32"), settings_for(two))
+        return outcome
+
+    report = score_all(two, ScoreOptions(dataset="a"), settings_for(two), Execution(executor=OneByOne(compute)))
+    (failure,) = report.failures
+    assert isinstance(failure.error, TryAgain)

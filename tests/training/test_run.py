@@ -24,7 +24,7 @@ from digitrec.errors import BadData, Corrupt, NoInput
 from digitrec.network import Architecture, load_network
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
-from digitrec.training.run import lease_name, plan_of, request_key
+from digitrec.training.run import lease_name, plan_of, request_key, sweep_given_up
 from tests.places import full
 from tests.training.conftest import Publish, champion_of, contents, file_of, publish_rows, train
 
@@ -294,6 +294,17 @@ def test_a_training_that_is_resumed_late_can_be_resumed_again(store: Store) -> N
     train(store, QUICK, progress=sweep)
     assert there
     assert all(there)
+
+
+def test_a_damaged_lease_keeps_its_own_training_only(store: Store) -> None:
+    """Who holds it is not known, so its training stays; the others are swept."""
+    old = time.time() - 31 * 86_400
+    for name in ("a", "b"):
+        store.storage.put(request_key(name), b"{}")
+        os.utime(full(store, request_key(name)), (old, old))
+    store.storage.put(f"_leases/{lease_name('a')}/00000001.json", b"damaged")
+    sweep_given_up(store)
+    assert [store.storage.exists(request_key(name)) for name in ("a", "b")] == [True, False]
 
 
 @pytest.mark.usefixtures("sample")
