@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from digitrec.addresses import parse_dask
 from digitrec.catalog.champion import find_champion
 from digitrec.catalog.pending import rebuild_notes
+from digitrec.catalog.publish import create
 from digitrec.catalog.store import Store
 from digitrec.catalog.sweep import sweep_store
 from digitrec.errors import DigitrecError, Misconfigured
@@ -107,8 +108,10 @@ def check_store(store: Store) -> Iterator[Finding]:
     """The store takes a file, refuses a second one of the same name, and has room."""
     probe = f"doctor-{uuid.uuid4().hex}"
     try:
-        once = store.storage.put_if_absent(probe, b"1") and not store.storage.put_if_absent(probe, b"2")
-        store.storage.delete(probe)
+        try:
+            once = create(store, probe, b"1") and not create(store, probe, b"2")
+        finally:
+            store.storage.delete(probe)
     except DigitrecError as error:
         yield Finding("store", str(error), "choose another with --store or DIGITREC_STORE")
         return

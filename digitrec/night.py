@@ -4,13 +4,12 @@ The stages never import one another; this is where ingest and scoring meet, for 
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from digitrec.catalog.champion import find_champion
+from digitrec.catalog.marker import check_format
 from digitrec.catalog.store import Store
-from digitrec.errors import Misconfigured, StorageFailed, UsageError
+from digitrec.errors import UsageError
 from digitrec.options import IngestOptions, ReadOptions, ScoreOptions
 from digitrec.progress import Progress, silent
 
@@ -69,8 +68,7 @@ def gather(
             f"{option} says how sources are read, and none was given; files in landing/ are read as the "
             ".digitrec.toml of their folder says"
         )
-    with suppress(StorageFailed, Misconfigured):  # scoring will say it; what can be brought in is brought in
-        find_champion(store)
+    check_format(store)
     if sources:
         from digitrec.ingest.run import ingest
 

@@ -55,14 +55,15 @@ class Entry:
 def find_champion(store: Store) -> Entry | None:
     """Return the last entry of the log: its version is what scoring uses when none is named. None if there is none.
 
-    Raises `Corrupt`, `OtherFormat` or `StorageFailed` if an entry cannot be read.
+    Raises `Corrupt` if one is missing, `Corrupt`, `OtherFormat` or `StorageFailed` if one cannot be read.
     """
     hint = _read_hint(store)
     last = read_entry(store, hint) if hint else None
     number = last.number if last else 0  # of a store that was made anew the hint says nothing
     while entry := read_entry(store, number + 1):
         last, number = entry, number + 1
-    if number != hint:
+    if number != hint or not number:
+        _check_end(store, number)
         _write_hint(store, number)
     return last
 
@@ -223,7 +224,7 @@ def _hint_path(store: Store) -> Path:
 
 def _read_hint(store: Store) -> int:
     with suppress(OSError, ValueError, RuntimeError):
-        return max(0, int(_hint_path(store).read_text()))
+        return max(0, int(_hint_path(store).read_text()[:DIGITS]))
     return 0
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from digitrec.catalog.layout import (
     MANIFEST,
@@ -37,9 +37,10 @@ Kind = Literal["dataset", "model", "predictions"]
 
 PATH = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 """A path in a manifest: one name, or one folder and a name, neither of which can lead out of the manifest's folder."""
-INLINE_FILES_MAX_BYTES = 1 << 18
-"""A longer list of files stands in a file of its own, so that a manifest stays small enough for one quick put."""
-FILES_STEM = "files"
+INLINE_MAX_BYTES = 1 << 18
+"""A longer list of files, and longer details (of many sources), stand in a file of their own, so that a manifest stays
+small enough for one quick put."""
+FILES, DETAILS = "files", "details"
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,14 @@ class Manifest:
         return replace(self, published=datetime.now(UTC).isoformat(timespec="microseconds"))
 
     def to_objects(self) -> dict[str, bytes]:
-        """Return what is written, by path: the list of files if it is long, then the manifest itself."""
-        files: Json = json.loads(self._files)
-        for path in self._apart:
-            files = {"path": path, "bytes": len(self._files), "sha256": self._files_digest}
-        body = self._body() | {"files": files, "published": self.published, "digest": self.digest}
-        written = (canonical(body | {"checksum": digest_of(body)}, 1) + "\n").encode()
-        return dict.fromkeys(self._apart, self._files) | {MANIFEST: written}
+        """Return what is written, by path: the list of files and the details if they are long, then the manifest."""
+        body = self._body() | {"files": json.loads(self._files), "published": self.published, "digest": self.digest}
+        for path, data in self._apart.items():
+            pointer = {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            if data is not self._files:
+                body = {name: value for name, value in body.items() if name not in self._details()}
+            body[FILES if data is self._files else DETAILS] = pointer
+        return self._apart | {MANIFEST: (canonical(body | {"checksum": digest_of(body)}, 1) + "\n").encode()}
 
     def _body(self) -> dict[str, Json]:
         return {
@@ -167,17 +169,20 @@ class Manifest:
             "kind": self.kind,
             "name": self.name,
             "request": self.request,
-            "asked": self.asked,
-            "sources": [vars(source) for source in self.sources],
-            "facts": self.facts,
-        }
+        } | self._details()
+
+    def _details(self) -> dict[str, Json]:
+        return {"asked": self.asked, "sources": [vars(source) for source in self.sources], "facts": self.facts}
 
     @cached_property
-    def _apart(self) -> tuple[str, ...]:
-        """The path of the list of files, if it is too long to stand in the manifest."""
-        if len(self._files) <= INLINE_FILES_MAX_BYTES:
-            return ()
-        return (digest_name(FILES_STEM, self._files_digest, ".json"),)
+    def _apart(self) -> dict[str, bytes]:
+        """What is too long to stand in the manifest, by its path."""
+        long = {FILES: self._files, DETAILS: canonical(self._details()).encode()}
+        return {
+            digest_name(name, hashlib.sha256(data).hexdigest(), ".json"): data
+            for name, data in long.items()
+            if len(data) > INLINE_MAX_BYTES
+        }
 
     @cached_property
     def _files(self) -> bytes:
@@ -223,12 +228,14 @@ def parse_manifest(data: bytes, store: Store, folder: str) -> Manifest:
     body = parse_json(data, where, f"{where} is not a manifest of digitrec, or is damaged")
     checksum = body.pop("checksum", None)
     if digest_of(body) != checksum:
-        raise Corrupt(f"{where} is damaged: its digest does not fit; restore it, or remove its folder and run again")
+        raise Corrupt(f"{where} is damaged: its digest does not fit; restore it, or remove its folder and make it anew")
     try:
         if body["kind"] not in get_args(Kind):
             raise TypeError(body["kind"])
-        listed = body["files"]
-        files = _files_apart(store, folder, listed) if isinstance(listed, dict) else json.dumps(listed).encode()
+        if DETAILS in body:
+            body |= json.loads(_read_apart(store, folder, body[DETAILS]))
+        listed = body[FILES]
+        files = _read_apart(store, folder, listed) if isinstance(listed, dict) else json.dumps(listed).encode()
         manifest = Manifest(
             kind=body["kind"],
             name=body["name"],
@@ -239,7 +246,7 @@ def parse_manifest(data: bytes, store: Store, folder: str) -> Manifest:
             published=body["published"],
         )
         manifest.folder  # noqa: B018  # its name is one
-    except (KeyError, TypeError, AttributeError, ValidationError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise Corrupt(f"{where} lacks what a manifest of format {FORMAT} has: make it anew") from error
     for file in manifest.files:
         if not PATH.fullmatch(file.path):
@@ -247,9 +254,9 @@ def parse_manifest(data: bytes, store: Store, folder: str) -> Manifest:
     return manifest
 
 
-def _files_apart(store: Store, folder: str, listed: dict[str, Json]) -> bytes:
-    """Return the list of files that stands in a file of its own."""
-    file = File(str(listed["path"]), 0, int(listed["bytes"]), str(listed["sha256"]))
+def _read_apart(store: Store, folder: str, pointer: dict[str, Json]) -> bytes:
+    """Return what stands in a file of its own."""
+    file = File(str(pointer["path"]), 0, int(pointer["bytes"]), str(pointer["sha256"]))
     if not PATH.fullmatch(file.path):
         raise Corrupt(
             f"{store.address(_inside(folder, MANIFEST))} names {file.path!r}: expected a file in its own folder"
@@ -268,7 +275,7 @@ def parse_json(data: bytes, where: str, otherwise: str) -> dict[str, Json]:
     try:
         body: dict[str, Json] = json.loads(data)
         found = int(body["format"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise Corrupt(otherwise) from error
     if found > FORMAT:
         raise OtherFormat(f"{where} has format {found}; this digitrec reads {FORMAT}: upgrade it")

@@ -7,11 +7,11 @@ request there has succeeded, and reports what is published, not what it made its
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 
 from digitrec.catalog.layout import digest_name, manifest_path
 from digitrec.catalog.manifest import File, Json, Manifest, RowGroup, find_manifest, read_manifest
+from digitrec.catalog.marker import mark_format
 from digitrec.catalog.store import Store
 from digitrec.errors import AlreadyPublished, StorageFailed, TryAgain
 from digitrec.storage import NotFound, StagedFile
@@ -52,8 +52,11 @@ def upload(
 def publish(store: Store, manifest: Manifest) -> Published:
     """Make everything that `manifest` names visible, once, and return what stands there now.
 
+    The first publication in a store notes its format.
+
     Raises `AlreadyPublished` if another request stands there, `TryAgain` if a file is not there any more.
     """
+    mark_format(store)
     *apart, (_, data) = manifest.stamped().to_objects().items()
     for path, content in apart:
         with store.storage.scratch() as scratch:
@@ -69,16 +72,21 @@ def create(store: Store, key: str, data: bytes) -> bool:
     """Put an object if absent, and return whether these bytes stand there now: also where the put was done and only its
     reply was lost, so `data` tells one attempt from another.
 
-    Raises `StorageFailed` if the put failed, and has left nothing as far as can be seen.
+    Raises `StorageFailed` if the put failed, and has left nothing that can be seen, or nothing that is sure to last.
     """
     try:
         if store.storage.put_if_absent(key, data):
             return True
     except StorageFailed:
-        with suppress(StorageFailed, NotFound):
-            if store.storage.read(key) == data:
-                return True
-        raise
+        if not _stands(store, key, data):
+            raise
+        # It stands there, but what failed may have been to make it last: that is asked once more, and may not fail.
+        store.storage.put_if_absent(key, data)
+        return True
+    return _stands(store, key, data)
+
+
+def _stands(store: Store, key: str, data: bytes) -> bool:
     try:
         return store.storage.read(key) == data
     except NotFound:

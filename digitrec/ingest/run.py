@@ -9,7 +9,8 @@ from pathlib import Path
 
 from digitrec.catalog.layout import check_name, dataset_folder, name_from, source_note
 from digitrec.catalog.manifest import Json, Manifest, Source, digest_of, find_manifest
-from digitrec.catalog.pending import confirm_note, put_note
+from digitrec.catalog.marker import check_format
+from digitrec.catalog.pending import confirm_note, has_predictions, put_note
 from digitrec.catalog.publish import Published, find_published, publish, upload
 from digitrec.catalog.store import Store
 from digitrec.catalog.sweep import sweep_folder
@@ -99,6 +100,7 @@ def ingest_origins(
 ) -> IngestReport:
     """Do what `ingest` does with sources in this order, wherever they lie."""
     started = time.monotonic()
+    check_format(store)
     if options.dataset is not None:
         check_name(options.dataset)
     elif len(origins) > 1:
@@ -106,6 +108,8 @@ def ingest_origins(
     if len(origins) == 1:
         origins = [held(origins[0])]
     there = find_done(store, origins, options)
+    if there and not there.facts["labelled"] and not has_predictions(store, there.name, there.digest):
+        confirm_note(store, there.name)  # the run that published it may have ended before it could
     done = Published(there, created=False) if there else make(store, origins, options, threads or cores(), progress)
     sweep_folder(store, done.manifest.folder, done.manifest.paths)
     return report_of(done, time.monotonic() - started)

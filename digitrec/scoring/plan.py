@@ -13,6 +13,7 @@ from digitrec.catalog import bundled, listing
 from digitrec.catalog.champion import read_champion
 from digitrec.catalog.listing import check_use
 from digitrec.catalog.manifest import Manifest, find_manifest
+from digitrec.catalog.marker import check_format
 from digitrec.catalog.publish import check_same_request
 from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
@@ -93,7 +94,7 @@ class PlanReport:
 
     def lines(self) -> list[str]:
         if not self.datasets and not self.failures:
-            return [*self.notes, "nothing to score: every unlabelled dataset has predictions", DRY_RUN]
+            return [*self.notes, "nothing to score: no dataset waits for predictions", DRY_RUN]
         to_do = [entry for entry in self.datasets if not entry.already]
         rows, partitions, size = (
             sum(getattr(entry, name) for entry in to_do) for name in ("rows", "partitions", "bytes")
@@ -192,6 +193,7 @@ def make_plan(
     choice = choose(options.precision, card, processor_flags())
     if options.cascade:
         cascade_of(card)  # refused here, not by a worker
+    check_format(store)
     selection = select_datasets(store, options, model)
     datasets, unplannable = [], []
     for dataset in selection.datasets:
@@ -204,8 +206,8 @@ def make_plan(
     placement = place(
         settings,
         execution,
-        rows=sum(each.dataset.rows for each in to_compute),
-        partitions=sum(len(each.partitions) for each in to_compute),
+        rows=sum(partition.rows for each in to_compute for partition in each.left),
+        partitions=sum(len(each.left) for each in to_compute),
     )
     return ScoringPlan(
         store, model, choice, selection, tuple(datasets), tuple(unplannable), placement, bundled_card is not None

@@ -17,6 +17,7 @@ from digitrec.catalog.manifest import File, Manifest, find_manifest
 from digitrec.catalog.publish import Published, find_published, publish
 from digitrec.catalog.sweep import sweep_folder
 from digitrec.errors import ComputationFailed, DigitrecError, Interrupted, TryAgain
+from digitrec.process import is_interrupt
 from digitrec.scoring.counts import Counts
 from digitrec.scoring.plan import DatasetPlan
 from digitrec.scoring.receipts import remove_receipts
@@ -33,8 +34,8 @@ T = TypeVar("T")
 class Publisher(Generic[T]):
     """A thread that publishes, in the order in which datasets are complete.
 
-    However the block ends, what was submitted is finished first; but on Ctrl-C it is stopped before its next step: what
-    is not published then is not visible, and its receipts are kept.
+    However the block ends, what was submitted is finished first; but on an interrupt it is stopped before its next
+    step: what is not published then is not visible, and its receipts are kept.
     """
 
     def __init__(self) -> None:
@@ -48,7 +49,7 @@ class Publisher(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
+        if kind is not None and is_interrupt(kind):
             self._stopped.set()
         self._pool.shutdown(wait=True, cancel_futures=self._stopped.is_set())
 

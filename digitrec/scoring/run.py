@@ -37,7 +37,7 @@ class ScoreReport:
 
     def lines(self) -> list[str]:
         if not self.datasets and not self.failures:
-            return [*self.notes, "nothing to score: every unlabelled dataset has predictions"]
+            return [*self.notes, "nothing to score: no dataset waits for predictions"]
         return [
             *self.notes,
             *(line for scored in self.datasets for line in scored.lines()),

@@ -198,13 +198,18 @@ class RunState:
         plan = state.plan
         try:
             published = self._find_or_publish(state, error)
-            tidy(plan, published.manifest)
-            seconds = time.monotonic() - state.began
-            if published.created:
-                _note_run(state, seconds, self._sum_up(state.cost, seconds))
-            return self._report(plan, published, seconds)
         except DigitrecError as problem:
             return Failure(plan.dataset.name, problem)
+        seconds = time.monotonic() - state.began
+        notes: tuple[str, ...] = ()
+        try:
+            tidy(plan, published.manifest)
+            if published.created:
+                _note_run(state, seconds, self._sum_up(state.cost, seconds))
+            notes = notes_on_ids(plan.request.store, plan.dataset, published.manifest)
+        except DigitrecError as problem:  # what is published is published
+            notes = (f"what follows a publication could not be done: {problem}",)
+        return self._report(plan, published, seconds, notes)
 
     def _find_or_publish(self, state: DatasetState, error: DigitrecError | None) -> Published:
         """What stands in the store in the end. Raises what has kept it from being published."""
@@ -222,7 +227,7 @@ class RunState:
                     return Published(there, created=False)
             raise
 
-    def _report(self, plan: DatasetPlan, published: Published, seconds: float) -> Scored:
+    def _report(self, plan: DatasetPlan, published: Published, seconds: float, notes: tuple[str, ...]) -> Scored:
         request, manifest = plan.request, published.manifest
         folder = request.store.address(request.folder)
         LOG.info("%s %s: %d rows", "published" if published.created else "already published:", folder, manifest.rows)
@@ -238,7 +243,7 @@ class RunState:
             seconds=round(seconds, 3),
             small=manifest.facts.get("small"),
             unsure_below=self._unsure_below,
-            notes=notes_on_ids(request.store, plan.dataset, manifest),
+            notes=notes,
         )
 
     def _sum_up(self, cost: Cost, seconds: float) -> RunCost | None:

@@ -11,6 +11,7 @@ from digitrec.catalog import leases
 from digitrec.catalog.layout import LOGS, TRAININGS, champion_folder, model_folder, training_folder
 from digitrec.catalog.listing import folder_names
 from digitrec.catalog.manifest import Manifest, canonical, find_manifest, parse_json
+from digitrec.catalog.marker import check_format
 from digitrec.catalog.store import Store
 from digitrec.catalog.sweep import GIVEN_UP_S, GRACE_S, remove_tree, sweep_tree
 from digitrec.contract import FORMAT
@@ -69,6 +70,7 @@ def train(
     class), `Interrupted`, `Corrupt` and `StorageFailed`.
     """
     began = time.monotonic()
+    check_format(store)
     plan = plan_of(store, options)
 
     def say_whom(holder: str) -> None:

@@ -150,10 +150,19 @@ def test_an_object_of_ones_own_is_known_by_its_bytes(anywhere: Store) -> None:
     assert create(anywhere, "a", b"mine")
     assert create(anywhere, "a", b"mine")
     assert not create(anywhere, "a", b"other")
-    store, _ = with_faults(anywhere, fail_after=lambda verb, key: verb == "put_if_absent")
+    store, _ = with_faults(anywhere, fail_after=once(lambda verb, key: verb == "put_if_absent"))
     with pytest.raises(StorageFailed):
         create(store, "a", b"other")
+    store, _ = with_faults(anywhere, fail_after=once(lambda verb, key: verb == "put_if_absent"))
     assert create(store, "b", b"mine")
+
+
+def test_what_may_not_last_is_not_there(anywhere: Store) -> None:
+    """A put that was done and failed may not be on the disk (fsync of the folder): it is asked again, and must succeed."""
+    store, faulty = with_faults(anywhere, fail_after=lambda verb, key: verb == "put_if_absent")
+    with pytest.raises(StorageFailed):
+        create(store, "a", b"mine")
+    assert [verb for verb, _ in faulty.calls].count("put_if_absent") == 2
 
 
 PUBLISH = """

@@ -198,7 +198,7 @@ def test_a_list_of_files_that_stands_apart_is_kept(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long one is in a file that no other list names."""
-    monkeypatch.setattr(manifests, "INLINE_FILES_MAX_BYTES", 0)
+    monkeypatch.setattr(manifests, "INLINE_MAX_BYTES", 0)
     path = write(tmp_path / "a.csv", csv_of())
     ingest(store, [path], NAMED)
     for place in Path(full(store, "datasets/digits")).iterdir():

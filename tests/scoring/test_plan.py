@@ -78,7 +78,7 @@ def test_what_is_done_is_told(ready: Store, settings: Settings) -> None:
     assert lines[0].startswith("night: already published, 1,000 rows: ")
     assert len(lines) == 2
     assert plan_scoring(ready, ScoreOptions(), settings).lines() == [
-        "nothing to score: every unlabelled dataset has predictions",
+        "nothing to score: no dataset waits for predictions",
         "dry run: nothing was computed or published",
     ]
 

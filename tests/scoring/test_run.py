@@ -54,7 +54,7 @@ def test_the_night_scores_every_unlabelled_dataset_once(ready: Store, settings: 
     report = score(ready, ScoreOptions(), settings)
     assert sorted(scored.dataset for scored in report.datasets) == ["night", "tiny"]
     assert score(ready, ScoreOptions(), settings).lines() == [
-        "nothing to score: every unlabelled dataset has predictions"
+        "nothing to score: no dataset waits for predictions"
     ]
     assert verify(ready).predictions == 2
 
