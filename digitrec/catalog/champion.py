@@ -64,6 +64,7 @@ def find_champion(store: Store) -> Entry | None:
         last, number = entry, number + 1
     if number != hint or not number:
         _check_end(store, number)
+    if number != hint:
         _write_hint(store, number)
     return last
 

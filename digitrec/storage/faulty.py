@@ -66,6 +66,19 @@ def at_rate(rate: float, seed: int) -> When:
     return happens
 
 
+def once_each(when: When) -> When:
+    """Return a choice of the first call for each key among those of `when`: what is asked again does not fail again."""
+    seen: set[str] = set()
+
+    def is_first(verb: Verb, key: str) -> bool:
+        if key in seen or not when(verb, key):
+            return False
+        seen.add(key)
+        return True
+
+    return is_first
+
+
 def once(when: When, times: int = 1) -> When:
     """Return a `When` that is True for the first call that `when` is True for, or the first few."""
     left = [times]

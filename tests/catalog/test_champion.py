@@ -24,7 +24,7 @@ from digitrec.catalog.manifest import canonical
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
 from digitrec.errors import Corrupt, NoInput, OldStore, OtherFormat, StorageFailed, TryAgain
-from digitrec.storage.faulty import Verb, once
+from digitrec.storage.faulty import Verb, once, once_each
 from tests.catalog.conftest import in_memory, publish_model, with_faults
 from tests.places import full
 
@@ -131,7 +131,7 @@ def test_a_lost_reply_rolls_back_once(models: Store, fault: str) -> None:
     """F7: from c to b, with one entry; never on to a."""
     for version in "abc":
         promote(models, version, "better")
-    store, _ = with_faults(models, **{fault: is_entry})
+    store, _ = with_faults(models, **{fault: once_each(is_entry)})
     entry = rollback(store)
     assert (entry.version, best(models), len(read_log(models))) == ("b", "b", 4)
     assert read_log(models)[-1] == entry
@@ -140,7 +140,7 @@ def test_a_lost_reply_rolls_back_once(models: Store, fault: str) -> None:
 @pytest.mark.parametrize("fault", ["lose_reply_of", "fail_after"])
 def test_a_lost_reply_promotes_once(models: Store, fault: str) -> None:
     """At each put of a log that grows: an entry each, and the last one is the champion."""
-    store, _ = with_faults(models, **{fault: is_entry})
+    store, _ = with_faults(models, **{fault: once_each(is_entry)})
     for number, version in enumerate("abc", 1):
         instead_of = " abc"[number - 1].strip()
         assert promote(store, version, "better", instead_of=instead_of).number == number

@@ -15,7 +15,7 @@ from digitrec.catalog import leases
 from digitrec.catalog.leases import EXPIRES_S, LOOK_S, PUTS_MAX, RENEW_S, Generation, Lease, find_newest, hold, is_live
 from digitrec.catalog.store import Store
 from digitrec.errors import Corrupt, StorageFailed, TryAgain
-from digitrec.storage.faulty import Verb, once
+from digitrec.storage.faulty import Verb, once, once_each
 from tests.catalog.conftest import in_memory, with_faults
 
 NAME = "training/quick-1"
@@ -173,7 +173,7 @@ def test_renewals_that_fail_are_done_again(anywhere: Store, monkeypatch: pytest.
 @pytest.mark.parametrize("fault", ["lose_reply_of", "fail_after"])
 def test_a_lost_reply_loses_no_lease(anywhere: Store, clock: Clock, fault: str) -> None:
     """Taken, renewed and given back, though each put seemed to be another's or to have failed."""
-    store, _ = with_faults(anywhere, **{fault: is_generation})
+    store, _ = with_faults(anywhere, **{fault: once_each(is_generation)})
     with hold(store, NAME) as lease:
         lease.renew()
         assert (lease.number, lease.lost) == (2, False)

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitrec.catalog.marker import MARKER
 from digitrec.catalog.store import Store
-from digitrec.contract import FORMAT
+from digitrec.contract import FORMAT, KAGGLE_PIXELS
 from tests.cli.conftest import Command, refused
 from tests.scoring.making import make_dataset, make_images, make_model
 
@@ -19,6 +20,8 @@ def old(digitrec: Command) -> Store:
     make_dataset(store, "train", make_images(8), labels=np.arange(8, dtype=np.uint8))
     make_dataset(store, "x", make_images(5))
     assert digitrec("score").code == 0
+    store.storage.delete(MARKER)  # that one had none
+    Path("new.csv").write_text(",".join(KAGGLE_PIXELS) + "\n" + ",".join(["0"] * 784) + "\n")
     for path in Path(store.url).rglob("*.json"):
         path.write_text(path.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT - 1}'))
     return store
@@ -42,6 +45,8 @@ def old(digitrec: Command) -> Store:
         ["promote", "quick-00000001"],
         ["rollback"],
         ["rejects", "x"],
+        ["ingest", "new.csv"],
+        ["score", "new.csv"],
     ],
 )
 def test_each_command_says_so(digitrec: Command, old: Store, tokens: list[str]) -> None:

@@ -53,9 +53,7 @@ def test_the_night_scores_every_unlabelled_dataset_once(ready: Store, settings: 
     make_dataset(ready, "train", make_images(3), labels=np.zeros(3, np.uint8))
     report = score(ready, ScoreOptions(), settings)
     assert sorted(scored.dataset for scored in report.datasets) == ["night", "tiny"]
-    assert score(ready, ScoreOptions(), settings).lines() == [
-        "nothing to score: no dataset waits for predictions"
-    ]
+    assert score(ready, ScoreOptions(), settings).lines() == ["nothing to score: no dataset waits for predictions"]
     assert verify(ready).predictions == 2
 
 
