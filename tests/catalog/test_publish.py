@@ -158,7 +158,7 @@ def test_an_object_of_ones_own_is_known_by_its_bytes(anywhere: Store) -> None:
 
 
 def test_what_may_not_last_is_not_there(anywhere: Store) -> None:
-    """A put that was done and failed may not be on the disk (fsync of the folder): it is asked again, and must succeed."""
+    """A put that was done and failed may not be on the disk (fsync): it is asked again, and has to succeed."""
     store, faulty = with_faults(anywhere, fail_after=lambda verb, key: verb == "put_if_absent")
     with pytest.raises(StorageFailed):
         create(store, "a", b"mine")

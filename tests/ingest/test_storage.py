@@ -12,6 +12,7 @@ import pytest
 
 from digitrec.catalog.layout import landed_path
 from digitrec.catalog.manifest import read_manifest
+from digitrec.catalog.marker import MARKER, mark_format
 from digitrec.catalog.pending import noted
 from digitrec.catalog.store import Store
 from digitrec.errors import StorageFailed, TryAgain
@@ -153,6 +154,7 @@ def test_everything_is_there_before_the_manifest_names_it(tmp_path: Path) -> Non
     assert changes[len(uploads) :] == [
         ("put", f"_index/sources/a-{size:016x}"),
         ("put", f"pending/{report.dataset}"),
+        ("put_if_absent", MARKER),
         ("put_if_absent", f"{report.folder}/manifest.json"),
     ]
     published = storage.calls.index(changes[-1])
@@ -166,6 +168,7 @@ def test_what_was_ever_published_costs_nothing(options: IngestOptions, data: byt
     called = []
     for others in (0, 50):
         store, storage = faulty()
+        mark_format(Store(register(storage.inner).url))
         for number in range(others):
             storage.inner.put(f"datasets/a-{number:016x}/manifest.json", b"{}")
         report = ingest(store, [write(tmp_path / "a.csv", data)], options)
