@@ -32,6 +32,7 @@ _in_order = False
 _interrupted = False
 _told = False
 _code: int | None = None
+_again: int | None = None
 _numbers: tuple[int, int] | None = None
 
 
@@ -124,7 +125,8 @@ def _watch_signals() -> None:
     if _numbers is None:
         _numbers = os.pipe()
         os.set_blocking(_numbers[1], False)
-        threading.Thread(target=_count_down, args=(_numbers[0],), name="signals", daemon=True).start()
+        arguments = (_numbers[0], threading.get_ident())
+        threading.Thread(target=_count_down, args=arguments, name="signals", daemon=True).start()
     signal.set_wakeup_fd(_numbers[1], warn_on_full_buffer=False)
     sys.unraisablehook = _raise_again
 
@@ -172,10 +174,15 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _signal_later(number: int) -> None:
-    """Send the main thread a signal in a moment."""
-    timer = threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number))
-    timer.daemon = True
-    timer.start()
+    """Have the main thread signalled in a moment, by the thread that waits for signals.
+
+    To start one could fail for want of memory, or need a lock that is held where the signal has hit.
+    """
+    global _again
+    _again = number
+    if _numbers is not None:
+        with suppress(BlockingIOError):
+            os.write(_numbers[1], bytes([number]))
 
 
 def _drop_traces() -> None:
@@ -203,11 +210,20 @@ def _raise_again(lost: "sys.UnraisableHookArgs") -> None:
             return
 
 
-def _count_down(numbers: int) -> None:
-    """End the process some time after its first signal: a library may hold the main thread or swallow the exception."""
+def _count_down(numbers: int, main: int) -> None:
+    """End the process some time after its first signal: a library may hold the main thread or swallow the exception.
+
+    Until then the main thread is sent what `_signal_later` was asked for.
+    """
+    global _again
     while not set(os.read(numbers, 64)) & set(SIGNALS):
         pass
-    time.sleep(GRACE_S)
+    end = time.monotonic() + GRACE_S
+    while time.monotonic() < end:
+        time.sleep(AGAIN_S)
+        if _again is not None:
+            number, _again = _again, None
+            signal.pthread_kill(main, number)
     _leave()
 
 

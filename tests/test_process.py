@@ -60,7 +60,10 @@ def command():
 sys.exit(outcome(command))
 """
 IMPORTING = """
-import pathlib, tempfile
+import pathlib, resource, tempfile, threading
+threading.stack_size(1 << 30)
+used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 29),) * 2)  # no memory for another thread
 folder = tempfile.mkdtemp()
 pathlib.Path(folder, "blames_others.py").write_text(
     "import os, time\\n"
@@ -202,7 +205,8 @@ def test_an_interrupt_that_hits_a_finalizer_is_not_lost() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_an_import_inside_a_command_is_not_interrupted(number: signal.Signals) -> None:
-    """It would leave half a module, or end as another error of a library: the interrupt comes right after it."""
+    """It would leave half a module, or end as another error of a library: the interrupt comes right after it, also
+    where no thread can be started."""
     assert run(IMPORTING, number) == (
         130,
         "imported whole, tidied up\n",
