@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from digitrec.contract import PIXELS
 from digitrec.engines.choice import Choice, choose, processor_flags
+from digitrec.engines.confidence import confidence, softmax
 from digitrec.engines.floating import in_fp32, on_cores
 from digitrec.engines.int8 import open_int8
 from digitrec.engines.quantise import quantise
@@ -179,3 +180,14 @@ def test_running_int8_imports_no_torch() -> None:
     code = "import digitrec.engines.choice, digitrec.engines.int8, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "onnx", "distributed", "pytorch_lightning"}
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 16, 33, 257])
+def test_confidences_do_not_depend_on_who_is_beside_a_row(size: int) -> None:
+    """The same bits for a row alone, among a few or among many."""
+    logits = np.random.default_rng(0).normal(0, 5, (514, 10)).astype(np.float32)
+    cuts = [logits[start : start + size] for start in range(0, len(logits), size)]
+    together = softmax(logits, 1.5)
+    assert np.array_equal(np.concatenate([softmax(cut, 1.5) for cut in cuts], axis=1), together)
+    assert np.array_equal(np.concatenate([confidence(cut, 1.5) for cut in cuts]), confidence(logits, 1.5))
+    assert np.allclose(together.sum(axis=0), 1, atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 
 from digitrec.contract import CLASSES, LARGE, SMALL
 from digitrec.engines import Network
-from digitrec.engines.confidence import powers
+from digitrec.engines.confidence import softmax
 from digitrec.errors import ComputationFailed
 
 BATCH = 512
@@ -96,8 +96,7 @@ def rank(logits: np.ndarray, temperature: float) -> Predictions:
     others = logits.copy()
     others[rows, label] = -np.inf
     runner_up = others.argmax(axis=1)
-    shares = powers(logits, temperature)  # [10, n]
-    shares /= shares.sum(axis=0)
+    shares = softmax(logits, temperature)  # [10, n]
     return Predictions(
         label.astype(np.uint8),
         shares[label, rows],
