@@ -101,11 +101,11 @@ class Examiner:
         except OldStore:
             raise
         except NotFound as error:
-            self.problems.append(f"{self.store.address(error.key)} went while it was looked at; run it again")
-            return False
+            problem = f"{self.store.address(error.key)} went while it was looked at; run it again"
         except (DigitrecError, pa.ArrowException) as error:
-            self.problems.append(str(error))
-            return False
+            problem = str(error)
+        self.problems.append(problem)
+        return False
 
     def examine(self, folder: str) -> None:
         """Everything a manifest names and everything it claims."""
