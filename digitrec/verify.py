@@ -101,10 +101,10 @@ class Examiner:
         except OldStore:
             raise
         except NotFound as error:
-            problem = f"{self.store.address(error.key)} went while it was looked at; run it again"
+            problem: Exception = Corrupt(f"{self.store.address(error.key)} went while it was looked at; run it again")
         except (DigitrecError, pa.ArrowException) as error:
-            problem = str(error)
-        self.problems.append(problem)
+            problem = error
+        self.problems.append(str(problem))
         return False
 
     def examine(self, folder: str) -> None:
