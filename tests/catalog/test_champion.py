@@ -247,6 +247,8 @@ def test_a_gap_is_named_and_nothing_is_written_into_it(models: Store, own_cache:
         assert best(models) == "c"
     else:
         with pytest.raises(Corrupt, match="has a gap"):
+            best(models)
+        with pytest.raises(Corrupt, match="has a gap"):
             promote(models, "b", "better")
         with pytest.raises(Corrupt, match="has a gap"):
             promote(models, "c", "better")

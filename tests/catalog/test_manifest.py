@@ -94,6 +94,26 @@ def test_ten_thousand_shards_fit_into_one_quick_put() -> None:
     assert read_manifest(store, "datasets/test").files == manifest.files
 
 
+def of_many_sources(number: int) -> Manifest:
+    """A manifest whose request and sources are long, and whose files are few."""
+    sources = tuple(Source(f"{index}.csv", index, f"{index:064x}") for index in range(number))
+    return replace(MANIFEST, sources=sources, asked={"texts": [vars(source) for source in sources]})
+
+
+def test_ten_thousand_sources_fit_into_one_quick_put() -> None:
+    """Its details stand apart too, belong to its folder, and come back whole."""
+    store = in_memory()
+    written = put(store, of_many_sources(10_000))
+    found = store.storage.stat("datasets/test/manifest.json")
+    assert found is not None
+    assert found.size < 1_000_000
+    assert read_manifest(store, "datasets/test") == written
+    (details,) = (path for path in written.paths if path.startswith("details-"))
+    store.storage.delete(f"datasets/test/{details}")
+    with pytest.raises(Corrupt, match=f"{details} is missing"):
+        read_manifest(store, "datasets/test")
+
+
 def test_all_that_belongs_in_its_folder_is_named() -> None:
     """The manifest, the files, and the list of files where it stands apart: what a sweep keeps."""
     assert MANIFEST.paths == {"manifest.json", *(file.path for file in MANIFEST.files)}
@@ -141,7 +161,7 @@ def test_any_damage_is_found(data: st.DataObject) -> None:
     """Change one bit anywhere, or cut the end off, in the manifest or in its list of files: reading raises, or (in
     white space) yields the very same manifest."""
     store = in_memory()
-    written = put(store, data.draw(st.sampled_from([MANIFEST, large(300)])))
+    written = put(store, data.draw(st.sampled_from([MANIFEST, large(300), of_many_sources(1_500)])))
     key = f"datasets/test/{data.draw(st.sampled_from(sorted(written.to_objects())))}"
     good = store.storage.read(key)
     where = data.draw(st.integers(0, len(good) - 1))

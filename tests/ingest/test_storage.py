@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from digitrec.catalog.layout import landed_path
+from digitrec.catalog.layout import landed_path, pending_key
 from digitrec.catalog.manifest import read_manifest
 from digitrec.catalog.marker import MARKER, mark_format
 from digitrec.catalog.pending import noted
@@ -245,6 +245,17 @@ def test_a_small_source_that_changes_after_it_was_opened_is_found_out(
     path.unlink()
     with SourceFile(held) as source, pytest.raises(TryAgain, match="removed while it was read"):
         source.finish()
+
+
+def test_a_note_that_was_lost_is_put_by_the_next_run(tmp_path: Path) -> None:
+    """A run that ended between its manifest and the second look at its note: whoever ingests the source again notes
+    that it waits, as long as it has no predictions."""
+    store, _ = faulty()
+    source = write(tmp_path / "a.csv", csv_of(UNLABELLED))
+    report = ingest(store, [source], PLAIN)
+    store.storage.delete(pending_key(report.dataset))
+    assert ingest(store, [source], PLAIN).already
+    assert noted(store) == [report.dataset]
 
 
 DATASET = {"dataset": "a"}

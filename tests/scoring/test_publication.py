@@ -154,6 +154,22 @@ def test_who_loses_a_race_reports_what_is_published(two: Store, moment: tuple[st
     verify(two)
 
 
+@pytest.mark.parametrize("part", ["/runs/", "submission.csv"])
+def test_what_fails_after_a_publication_is_a_note(two: Store, part: str) -> None:
+    """What is published is published: neither a note on the run nor a derived file makes it a failure."""
+    broken = {"now": False}
+
+    def fails(verb: str, key: str) -> bool:
+        broken["now"] |= verb == "put_if_absent" and key == f"{FIRST}/manifest.json"
+        return broken["now"] and part in key and verb in {"put", "stat"}
+
+    store, _ = watched(two, fail_before=fails)
+    report = score_all(store, ScoreOptions(dataset="a"), settings_for(store), Execution(executor=OneByOne()))
+    assert report.failures == ()
+    assert "what follows a publication could not be done" in " ".join(report.datasets[0].notes)
+    assert find_manifest(two, FIRST)
+
+
 def test_scoring_is_the_same_in_memory_and_in_a_folder(two: Store, store: Store) -> None:
     """The same parts, byte for byte, whatever keeps them; and `verify` finds them whole."""
     make_model(store)
