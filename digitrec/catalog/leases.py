@@ -18,10 +18,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from digitrec.catalog.layout import lease_folder
 from digitrec.catalog.manifest import canonical, parse_json
+from digitrec.catalog.numbered import find_last
 from digitrec.catalog.publish import create
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
@@ -99,18 +101,9 @@ def is_live(store: Store, name: str) -> bool:
 
 
 def find_newest(store: Store, name: str) -> Generation | None:
-    """Return the newest generation of a lease, or None if there never was one.
-
-    Numbers have no gaps, so the end is found by doubling steps and then by halving them.
-    """
-    low, step = 0, 1
-    while store.storage.exists(_key(name, low + step)):
-        low, step = low + step, step * 2
-    high = low + step  # absent
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if store.storage.exists(_key(name, middle)) else (low, middle)
-    return read_generation(store, name, low) if low else None
+    """Return the newest generation of a lease, or None if there never was one."""
+    number = find_last(store, partial(_key, name))
+    return read_generation(store, name, number) if number else None
 
 
 def read_generation(store: Store, name: str, number: int) -> Generation | None:

@@ -66,8 +66,8 @@ def rebuild_notes(store: Store) -> list[str]:
         confirm_note(store, name)
     for name, note in before.items():
         key = pending_key(name)
-        if name in readable and name not in waiting and store.storage.stat(key) == note:
-            remove_note(store, name)
+        if name in readable and name not in waiting and note:
+            store.storage.delete(key, state=note.state)
         elif not _is_published(store, name):
             remove_if_old(store, key, GRACE_S)
     return waiting

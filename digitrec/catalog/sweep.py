@@ -1,4 +1,4 @@
-"""Removing what no manifest names, and work that was given up. It never races with reuse.
+"""Removing what no manifest names, and work that was given up, while other processes work in the same store.
 
 Nothing is removed that is younger than `GRACE_S`, and whoever reuses a file that is older than half of that makes it
 young first (`keep_alive`). A publication looks at all its files once more, immediately before its manifest.

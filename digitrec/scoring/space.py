@@ -1,4 +1,4 @@
-"""How much room a run still needs in the store: said before the work, not after half of it."""
+"""How many bytes a run still has to write: said before the work, not after half of it."""
 
 from collections.abc import Sequence
 from contextlib import suppress

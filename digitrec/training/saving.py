@@ -12,16 +12,17 @@ import hashlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from digitrec.catalog.layout import digest_name
 from digitrec.catalog.listing import folder_names
 from digitrec.catalog.manifest import File, canonical, parse_json, read_checked
+from digitrec.catalog.numbered import find_last
 from digitrec.catalog.publish import create, upload
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT
@@ -212,11 +213,13 @@ def _pointer_key(folder: str, number: int) -> str:
 
 
 def _read_pointers(store: Store, folder: str) -> "list[Pointer | Corrupt]":
-    """Read forward until absent; return the newest ones, one more than have their files if all went well."""
-    newest: deque[tuple[int, bytes]] = deque(maxlen=KEPT + 1)
-    with suppress(NotFound):
-        newest.extend((number, store.storage.read(_pointer_key(folder, number))) for number in count(1))
-    return [_parse_pointer(store, folder, number, data) for number, data in newest]
+    """Return the newest pointers, one more than have their files if all went well."""
+    found: list[Pointer | Corrupt] = []
+    last = find_last(store, partial(_pointer_key, folder))
+    for number in range(max(1, last - KEPT), last + 1):
+        with suppress(NotFound):
+            found.append(_parse_pointer(store, folder, number, store.storage.read(_pointer_key(folder, number))))
+    return found
 
 
 def _parse_pointer(store: Store, folder: str, number: int, data: bytes) -> "Pointer | Corrupt":
