@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import floor, log10
 
 from digitrec.contract import PIXELS, SIDE
@@ -117,9 +117,13 @@ def layout_from_names(names: Sequence[str], options: ReadOptions) -> Layout:
 
     Columns without a name are left to `header`, which has seen rows; here they are an index.
     """
-    roles = _Roles(names, options)
-    targets = roles.targets()
-    return Layout(tuple(names), targets)
+    return _layout_of(tuple(names), options)
+
+
+@lru_cache(maxsize=16)
+def _layout_of(names: tuple[str, ...], options: ReadOptions) -> Layout:
+    """Remembered, because the files of a landing zone have mostly one header, and 785 names take milliseconds."""
+    return Layout(names, _Roles(names, options).targets())
 
 
 class _Roles:
