@@ -97,12 +97,13 @@ def end_process(code: int) -> NoReturn:
 
 
 def _skip_finalization() -> None:
-    """Leave when all other exit handlers have run.
+    """Leave when the exit handlers have run: all that were registered after this one, and logging's, which was before.
 
     Python would set signals back to their defaults, and then tear its modules down for a tenth of a second: a signal
     meanwhile would make a failure of what is done.
     """
     if _code is not None:
+        logging.shutdown()
         _flush()
         os._exit(_code)
 

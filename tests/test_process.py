@@ -115,6 +115,15 @@ kept = Kept()
 atexit.register(print, "tidied up")
 end_process(outcome(lambda: print("the answer")))
 """
+LOG_IS_HELD_BACK = """
+import logging
+from logging.handlers import MemoryHandler
+from digitrec.process import end_process
+log = logging.getLogger("somebody's")
+log.addHandler(MemoryHandler(9, target=logging.StreamHandler(sys.stdout)))
+log.warning("said at last")
+end_process(outcome(lambda: None))
+"""
 EXIT_IN_A_FINALIZER = """
 class Last:
     def __del__(self):
@@ -224,6 +233,11 @@ def test_a_signal_after_the_command_changes_nothing(number: signal.Signals, fail
 def test_a_signal_while_python_ends_changes_nothing() -> None:
     """When handlers of signals are gone already, the exit code stays, exit handlers have run, and output is whole."""
     assert run(WHILE_PYTHON_ENDS) == (0, "the answer\ntidied up\n", "")
+
+
+def test_what_a_log_holds_back_is_said_at_the_end() -> None:
+    """Logging's exit handler is older than ours, and runs all the same."""
+    assert run(LOG_IS_HELD_BACK) == (0, "said at last\n", "")
 
 
 def test_only_an_interrupt_is_raised_again() -> None:
