@@ -15,7 +15,7 @@ from digitrec.catalog.marker import check_format
 from digitrec.catalog.store import Store
 from digitrec.catalog.sweep import GIVEN_UP_S, GRACE_S, remove_tree, sweep_tree
 from digitrec.contract import FORMAT
-from digitrec.errors import Corrupt, DigitrecError, Interrupted, NoInput
+from digitrec.errors import Corrupt, DigitrecError, Interrupted, NoInput, StorageFailed
 from digitrec.network import Perceptron
 from digitrec.options import TrainOptions
 from digitrec.progress import Progress, silent
@@ -134,8 +134,12 @@ def train_and_publish(
     with own_torch_state(cores):
         fitted = fit_or_say_how(Course(store, plan.version, generation, plan.seed, split, progress), plan)
         manifest = seal(store, plan, datasets, split, fitted)
-    keep_run(store, plan.version, split, fitted, cores)
-    return manifest, (*fitted.warnings, *class_warnings(split))
+    warnings = (*fitted.warnings, *class_warnings(split))
+    try:
+        keep_run(store, plan.version, split, fitted, cores)
+    except StorageFailed as error:  # the version is published, whatever becomes of a note on its making
+        warnings = (*warnings, f"the note on this run could not be written: {error}")
+    return manifest, warnings
 
 
 def sweep_given_up(store: Store) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from digitrec import storage
 from digitrec.catalog import leases
 from digitrec.catalog import listing as catalog
 from digitrec.catalog.champion import promote
@@ -24,6 +25,7 @@ from digitrec.errors import BadData, Corrupt, NoInput
 from digitrec.network import Architecture, load_network
 from digitrec.options import TrainOptions
 from digitrec.progress import Step
+from digitrec.storage.faulty import FaultyStorage
 from digitrec.training.run import lease_name, plan_of, request_key, sweep_given_up
 from tests.places import full
 from tests.training.conftest import Publish, champion_of, contents, file_of, publish_rows, train
@@ -276,6 +278,16 @@ def test_whoever_watches_finds_the_logs_in_the_store(store: Store) -> None:
     tensorboard = store.storage.list(f"logs/{version}/00000001/train/tensorboard")
     assert any("tfevents" in name for name in tensorboard) == bool(find_spec("tensorboard"))
     assert all("checkpoint" not in name for name in store.storage.list(f"logs/{version}/00000001/train"))
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_note_that_fails_after_the_publication_makes_no_failure_of_it(store: Store) -> None:
+    """The version is published and becomes champion; that the note on the run is missing is a warning."""
+    faulty = FaultyStorage(store.storage, fail_before=lambda verb, key: verb == "put" and "/runs/" in key)
+    report = train(Store.at(storage.register(faulty).url), QUICK)
+    assert report.promoted
+    assert "the note on this run could not be written" in " ".join(report.warnings)
+    assert catalog.model(store, report.version)
 
 
 @pytest.mark.usefixtures("sample")
