@@ -44,6 +44,7 @@ SCRATCH = "_staging"
 RENAME_NOREPLACE = 1
 AT_FDCWD = -100
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+NO_MODES = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS}
 GONE = (FileNotFoundError, NotADirectoryError)
 
 _durable: set[tuple[str, str]] = set()
@@ -365,8 +366,11 @@ def _is_text(name: str) -> bool:
 
 def _set_mode(path: Path, mode: int) -> None:
     """chmod(2); what another process has made, or a file system without modes, is left as it is."""
-    with suppress(PermissionError):
+    try:
         path.chmod(mode)
+    except OSError as error:
+        if error.errno not in NO_MODES:
+            raise
 
 
 def _remove_if_older(path: Path, before: float) -> None:

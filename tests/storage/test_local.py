@@ -235,6 +235,18 @@ def test_a_new_storage_is_as_private_as_its_maker_wants(storage: LocalStorage, u
     assert modes(storage) == ({root}, {0o200 | root & 0o444})
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_modes_is_written(
+    storage: LocalStorage, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may read there is said elsewhere; any other refusal is told."""
+    monkeypatch.setattr(os, "chmod", refuse(code))
+    write_by_all_verbs(storage)
+    monkeypatch.setattr(os, "chmod", refuse(errno.EIO))
+    with pytest.raises(StorageFailed, match="Input/output error"):
+        storage.put("x", b"")
+
+
 @pytest.mark.usefixtures("umask")
 def test_scratch_is_private(storage: LocalStorage) -> None:
     """Nobody else can change a file between its digest and its upload."""
