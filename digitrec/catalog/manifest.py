@@ -91,6 +91,8 @@ class Manifest:
     """`asked` is the request in plain words; `facts` what readers need to know (labelled, reject counts, …).
 
     `published`: when it was put there, ISO 8601 in UTC; "" before. It is part of no digest that others refer to.
+    `apart`: the paths of what stood apart where it was read, None before: a sweep must not depend on whether this code
+    would write the same bytes once more.
     """
 
     kind: Kind
@@ -100,6 +102,7 @@ class Manifest:
     sources: tuple[Source, ...] = ()
     facts: dict[str, Json] = field(default_factory=dict)
     published: str = ""
+    apart: frozenset[str] | None = field(default=None, compare=False)
 
     # Digests are asked for again and again, and nothing in a manifest changes.
 
@@ -140,7 +143,8 @@ class Manifest:
     def paths(self) -> frozenset[str]:
         """The paths of all that belongs in its folder, the manifest and a list of files of its own too: a sweep keeps
         them."""
-        return frozenset((MANIFEST, *self._apart, *(file.path for file in self.files)))
+        apart = self._apart if self.apart is None else self.apart
+        return frozenset((MANIFEST, *apart, *(file.path for file in self.files)))
 
     def file(self, name: str) -> File:
         """Return the file called `name` (without folder and digest). Raises `Corrupt` if the manifest names none."""
@@ -232,9 +236,10 @@ def parse_manifest(data: bytes, store: Store, folder: str) -> Manifest:
     try:
         if body["kind"] not in get_args(Kind):
             raise TypeError(body["kind"])
+        listed = body[FILES]
+        apart = [pointer["path"] for pointer in (body.get(DETAILS), listed) if isinstance(pointer, dict)]
         if DETAILS in body:
             body |= json.loads(_read_apart(store, folder, body[DETAILS]))
-        listed = body[FILES]
         files = _read_apart(store, folder, listed) if isinstance(listed, dict) else json.dumps(listed).encode()
         manifest = Manifest(
             kind=body["kind"],
@@ -244,6 +249,7 @@ def parse_manifest(data: bytes, store: Store, folder: str) -> Manifest:
             sources=tuple(Source(**entry) for entry in body["sources"]),
             facts=body["facts"],
             published=body["published"],
+            apart=frozenset(apart),
         )
         manifest.folder  # noqa: B018  # its name is one
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:

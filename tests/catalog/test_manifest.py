@@ -23,6 +23,7 @@ from digitrec.catalog.manifest import (
     read_manifest,
 )
 from digitrec.catalog.store import Store
+from digitrec.catalog.sweep import sweep_folder
 from digitrec.contract import FORMAT
 from digitrec.errors import Corrupt, DigitrecError, NoInput, OldStore, OtherFormat
 from tests.catalog.conftest import in_memory, put_file
@@ -120,6 +121,17 @@ def test_all_that_belongs_in_its_folder_is_named() -> None:
     manifest = large(300)
     assert manifest.paths == {*manifest.to_objects(), *(file.path for file in manifest.files)}
     assert len(manifest.paths) == 302
+
+
+def test_what_another_digitrec_wrote_apart_is_swept_by_none() -> None:
+    """It belongs to the folder by the path that the manifest names, though this code would write it in other bytes."""
+    store = in_memory()
+    written = put(store, replace(of_many_sources(3_000), facts={"count": {10: 1, 9: 1}}))  # JSON has no such keys
+    again = read_manifest(store, "datasets/test")
+    assert again.digest != written.digest
+    assert set(store.storage.list("datasets/test")) <= again.paths
+    sweep_folder(store, "datasets/test", grace_s=-1)
+    assert read_manifest(store, "datasets/test") == again
 
 
 def test_its_bytes_depend_on_nothing_but_its_content() -> None:
