@@ -13,7 +13,7 @@ from contextlib import suppress
 from digitrec.catalog.layout import DIGEST_DIGITS, MANIFEST, dataset_folder, manifest_path, model_folder
 from digitrec.catalog.leases import hold
 from digitrec.catalog.listing import folder_names
-from digitrec.catalog.manifest import Manifest, find_manifest
+from digitrec.catalog.manifest import Manifest, find_manifest, parse_manifest
 from digitrec.catalog.publish import create
 from digitrec.catalog.store import Store
 from digitrec.catalog.sweep import remove_if_old
@@ -68,6 +68,15 @@ def _read_stale(store: Store, dataset: Manifest, folder: str) -> Manifest | None
         return None
 
 
+def _read_bytes(store: Store, folder: str, manifest: Manifest) -> bytes | None:
+    """The bytes of a manifest as they lie there; None if it is gone or another one."""
+    try:
+        data = store.storage.read(manifest_path(folder))
+    except NotFound:
+        return None
+    return data if parse_manifest(data, store, folder).digest == manifest.digest else None
+
+
 def _move(store: Store, dataset: Manifest, folder: str) -> str:
     """Copy stale predictions to a place of their own, then take them away; return that place's address, or "" if they
     are not stale any more. Doing it again after a crash ends in the same."""
@@ -89,7 +98,10 @@ def _move(store: Store, dataset: Manifest, folder: str) -> str:
     copy(*named)
     if not storage.exists(manifest_path(target)):
         copy(SUBMISSION, *runs)
-        create(store, manifest_path(target), manifest.to_objects()[MANIFEST])
+        data = _read_bytes(store, folder, manifest)
+        if data is None:
+            return ""
+        create(store, manifest_path(target), data)
     there = storage.stat(manifest_path(folder))
     now = _read_stale(store, dataset, folder)
     if there is None or now is None or now.digest != manifest.digest:
