@@ -8,7 +8,7 @@ import pytest
 from digitrec.catalog.manifest import find_manifest
 from digitrec.catalog.reader import read_table
 from digitrec.catalog.store import Store
-from digitrec.errors import ComputationFailed, Interrupted, TryAgain
+from digitrec.errors import ComputationFailed, Interrupted, TryAgain, Unavailable
 from digitrec.options import ScoreOptions
 from digitrec.progress import Step
 from digitrec.scoring import publication
@@ -92,6 +92,24 @@ def test_ctrl_c_stops_a_publication_before_its_manifest(two: Store) -> None:
     assert find_manifest(two, FIRST) is find_manifest(two, SECOND) is None
     report = score_all(two, BOTH, settings_for(two), Execution(executor=RefusingExecutor()))
     assert [scored.already for scored in report.datasets] == [False, False]
+
+
+def test_a_lost_cluster_hides_nothing_that_was_done(two: Store) -> None:
+    """What is published by then is reported as scored, the rest as failed with the one error, which is raised in the
+    end."""
+    make_dataset(two, "c", make_images(10, seed=2))
+
+    class Lost(OneByOne):
+        def run(self, tasks) -> Outcomes:  # noqa: ANN001
+            task = next(tasks)
+            yield task, score_partition(task)
+            raise Unavailable("the cluster is lost")
+
+    report = score_all(two, BOTH, settings_for(two), Execution(executor=Lost()))
+    assert [(scored.dataset, scored.already) for scored in report.datasets] == [("a", False)]
+    assert [failure.dataset for failure in report.failures] == ["b", "c"]
+    with pytest.raises(Unavailable, match=r"^the cluster is lost$"):
+        report.raise_if_failed()
 
 
 def test_a_bug_in_the_publishing_thread_ends_the_run(two: Store, monkeypatch: pytest.MonkeyPatch) -> None:
