@@ -131,6 +131,21 @@ def test_too_many_publications_hold_up_the_run(monkeypatch: pytest.MonkeyPatch) 
         assert list(publisher.take_finished(wait=True)) == [True, True]
 
 
+def test_the_bound_holds_where_nobody_takes_what_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a run that resumes, and has nothing to compute."""
+    monkeypatch.setattr(publication, "WAITING_MAX", 2)
+    released = threading.Event()
+    with Publisher[bool]() as publisher:
+        for _ in range(5):
+            publisher.submit(lambda: True)
+        publisher.submit(lambda: released.wait(HELD_S))
+        publisher.submit(lambda: True)
+        threading.Timer(0.2, released.set).start()
+        publisher.submit(lambda: True)
+        assert released.is_set()
+        assert list(publisher.take_finished(wait=True)) == [True] * 8
+
+
 def test_publications_are_one_at_a_time_in_order() -> None:
     """Two of them never meet."""
     begun: list[int] = []
