@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from digitrec.catalog import listing
 from digitrec.catalog.bundled import provide_champion
 from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.marker import check_format
 from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
 from digitrec.errors import DigitrecError, Interrupted, StorageFailed, Unavailable, combined
@@ -85,6 +86,7 @@ def score_all(
     progress: Progress = silent,
 ) -> ScoreReport:
     """Score as `score` does, with what failed in the report instead of raised."""
+    check_format(store)  # before anything is added to it
     if options.dataset:
         listing.dataset(store, options.dataset)  # one that is not there is no reason to make a champion
     model, notes = _provide_model(store, options)
