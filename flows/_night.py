@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from digitrec.shown import in_markdown
 if TYPE_CHECKING:
     from digitrec.ingest.landing_scan import NotTaken
     from digitrec.night import Scoring
+    from digitrec.scoring.run import ScoreReport
     from digitrec.scoring.state import Scored
 
 ENTRY_MAX = 1000
@@ -35,6 +36,24 @@ class Limits(Options):
 
 
 LIMITS = Limits()
+
+
+class Tries:
+    """What the tries of one stage have scored together: what the first has published, the second has not to do.
+
+    No dataclass or collection: those Prefect takes apart, and this very object it hands to each try.
+    """
+
+    def __init__(self) -> None:
+        self._scored: dict[str, Scored] = {}
+        self._notes: dict[str, None] = {}
+
+    def add(self, report: "ScoreReport") -> "ScoreReport":
+        """Return the report of a try with what was scored, and is to be noted, before it."""
+        for scored in report.datasets:
+            self._scored.setdefault(scored.folder, scored)
+        self._notes |= dict.fromkeys(report.notes)
+        return replace(report, datasets=tuple(self._scored.values()), notes=tuple(self._notes))
 
 
 @dataclass(frozen=True)

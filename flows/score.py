@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import _quick  # noqa: F401
 import _tell
-from _night import LIMITS, Limits, lines_of, link_to, picture_of, summary, warning, worries_of
+from _night import LIMITS, Limits, Tries, lines_of, link_to, picture_of, summary, warning, worries_of
 from _server import server_at_hand
 from _stage import (
     abridged,
@@ -80,7 +80,7 @@ def score(
     settings = settings_for(store)
     settings = settings.with_dask(dask)
     gathered = ingest_new_files(settings, sources, options, reading)
-    scoring, worries = score_datasets(settings, gathered, insecure, limits)
+    scoring, worries = score_datasets(settings, gathered, insecure, limits, Tries())
     message = printable("; ".join(worries[:WORRIES]))
     return Completed(name="Degraded", message=message, data=scoring) if worries else scoring
 
@@ -104,7 +104,7 @@ def ingest_new_files(settings: Settings, sources: list[str], options: ScoreOptio
 
 @stage("score")
 def score_datasets(
-    settings: Settings, gathered: "Gathered", insecure: bool, limits: Limits
+    settings: Settings, gathered: "Gathered", insecure: bool, limits: Limits, tries: Tries
 ) -> "tuple[Scoring, list[str]]":
     """Score, show the night, and say what is beyond the limits."""
     from digitrec.scoring.executors import Execution
@@ -113,9 +113,10 @@ def score_datasets(
     store = Store.at(settings.store)
     with shown("score") as progress:
         report = score_all(store, gathered.options, settings, Execution(insecure=insecure), progress)
-    night = gathered.with_score(report)
     with only_for_show("what was published as an event"):
         tell_published(settings, report)
+    report = tries.add(report)
+    night = gathered.with_score(report)
     # First what was done, then what failed: the table is there in the morning, whatever became of the run.
     worries = show_night(store, night, limits)
     report.raise_if_failed()

@@ -67,8 +67,11 @@ class DaskExecutor:
         """Keep `size` tasks out until all have come back or been given up."""
         heard = looked = time.monotonic()
         while True:
+            drawing = time.monotonic()
             for task in islice(tasks, size - len(self.out)):
                 self.submit(task)
+            # To draw may mean to look at thousands of receipts, and to wait for the store: no worker hangs meanwhile.
+            heard += time.monotonic() - drawing
             if not self.out:
                 return
             if ready := self.back.next_batch(block=False):

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from digitrec.errors import ComputationFailed
 from digitrec.limits import memory_bytes
+from digitrec.process import GRACE_S
 from digitrec.scoring.compute import Outcome, score_partition
 from digitrec.scoring.request import Task
 from digitrec.settings import Settings
@@ -29,7 +30,8 @@ WORKER_BYTES, DRIVER_BYTES = 400 * 2**20, 250 * 2**20
 STALL_S = 600.0
 """If nothing at all came back for so long, what is out hangs: a partition takes seconds."""
 AHEAD_PER_THREAD = 2
-STOP_S = 3.0
+STOP_S = GRACE_S / 2
+"""So long a run that ends waits for what its threads have begun: an interrupted process has `GRACE_S` for it all."""
 
 Compute = Callable[[Task], Outcome]
 Outcomes = Generator[tuple[Task, Outcome], None, None]

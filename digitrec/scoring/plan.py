@@ -164,6 +164,7 @@ def plan_scoring(
 
     Raises what `score` raises before it computes: `NoInput`, `Misconfigured`, `Corrupt`, `StorageFailed`.
     """
+    check_format(store)
     if options.dataset:
         listing.dataset(store, options.dataset)
     if options.model:
@@ -193,7 +194,6 @@ def make_plan(
     choice = choose(options.precision, card, processor_flags())
     if options.cascade:
         cascade_of(card)  # refused here, not by a worker
-    check_format(store)
     selection = select_datasets(store, options, model)
     datasets, unplannable = [], []
     for dataset in selection.datasets:

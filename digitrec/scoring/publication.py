@@ -60,8 +60,8 @@ class Publisher(Generic[T]):
 
     def submit(self, work: Callable[[], T]) -> None:
         """Have something done by the thread; wait if too much is waiting already."""
-        while len(self._waiting) >= WAITING_MAX and not self._waiting[0].done():
-            self._waiting[0].exception()
+        if len(self._waiting) >= WAITING_MAX:  # also if the first of them are done, and nobody has taken them
+            self._waiting[-WAITING_MAX].exception()
         self._waiting.append(self._pool.submit(work))
 
     def take_finished(self, *, wait: bool = False) -> Iterator[T]:

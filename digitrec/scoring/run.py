@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from digitrec.catalog import listing
 from digitrec.catalog.bundled import provide_champion
 from digitrec.catalog.manifest import Manifest
+from digitrec.catalog.marker import check_format
 from digitrec.catalog.store import Store
 from digitrec.engines import Arithmetic
-from digitrec.errors import DigitrecError, Interrupted, StorageFailed, combined
+from digitrec.errors import DigitrecError, Interrupted, StorageFailed, Unavailable, combined
 from digitrec.options import ScoreOptions
 from digitrec.progress import Progress, silent
 from digitrec.scoring.cost import RunCost
@@ -46,12 +47,14 @@ class ScoreReport:
         ]
 
     def raise_if_failed(self) -> None:
-        """Raise what stopped a dataset; of several, one error that names them (see `errors.combined`)."""
+        """Raise what stopped a dataset, or stopped several at once; of several errors, one that names them (see
+        `errors.combined`)."""
         if not self.failures:
             return
         failed, all_of_them = len(self.failures), len(self.failures) + len(self.datasets)
-        if all_of_them == 1:
-            raise self.failures[0].error
+        first = self.failures[0].error
+        if all_of_them == 1 or (failed > 1 and all(failure.error is first for failure in self.failures)):
+            raise first
         told = (printable(f"{failure.dataset}: {failure.error}") for failure in self.failures[:NAMED_FAILURES])
         named = "; ".join(told)
         more = f"; and {failed - NAMED_FAILURES} more" if failed > NAMED_FAILURES else ""
@@ -83,6 +86,7 @@ def score_all(
     progress: Progress = silent,
 ) -> ScoreReport:
     """Score as `score` does, with what failed in the report instead of raised."""
+    check_format(store)  # before anything is added to it
     if options.dataset:
         listing.dataset(store, options.dataset)  # one that is not there is no reason to make a champion
     model, notes = _provide_model(store, options)
@@ -121,9 +125,13 @@ def _carry_out(
             if state.open:  # nothing to do is no reason to start anybody
                 with start_executor(plan.placement, settings, execution) as executor:
                     state.executor = executor
-                    with closing(executor.run(state.tasks())) as outcomes:
-                        for task, outcome in outcomes:
-                            state.record(task, outcome)
+                    try:
+                        with closing(executor.run(state.tasks())) as outcomes:
+                            for task, outcome in outcomes:
+                                state.record(task, outcome)
+                    except Unavailable as error:  # all workers are lost: what is published, or has failed, is told
+                        for each in state.open:
+                            state.fail(each, error)
                     cost = state.cost()
             state.finish()
     except KeyboardInterrupt:

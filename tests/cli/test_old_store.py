@@ -1,5 +1,6 @@
 """A store that an earlier digitrec has made is refused as a whole, in one line."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 from digitrec.catalog.marker import MARKER
 from digitrec.catalog.store import Store
 from digitrec.contract import FORMAT, KAGGLE_PIXELS
+from digitrec.errors import OldStore
+from digitrec.options import ScoreOptions
+from digitrec.scoring.run import score
 from tests.cli.conftest import Command, refused
-from tests.scoring.making import make_dataset, make_images, make_model
+from tests.scoring.making import make_dataset, make_images, make_model, settings_for
 
 
 @pytest.fixture
@@ -61,3 +65,12 @@ def test_each_command_says_so(digitrec: Command, old: Store, tokens: list[str]) 
         "name a new one with --store and ingest the sources again",
     )
     assert {path: path.stat().st_mtime_ns for path in Path(old.url).rglob("*") if path.is_file()} == before
+
+
+def test_the_library_adds_nothing_to_it(digitrec: Command, old: Store) -> None:
+    """`digitrec.score`, where there is no champion: the bundled model is not put into such a store."""
+    shutil.rmtree(Path(old.url, "models"))
+    before = set(Path(old.url).rglob("*"))
+    with pytest.raises(OldStore, match=f"has format {FORMAT - 1}"):
+        score(old, ScoreOptions(), settings_for(old))
+    assert set(Path(old.url).rglob("*")) == before

@@ -39,6 +39,13 @@ def slow(task: Task) -> Outcome:
     return quick(task)
 
 
+def endless(task: Task) -> Outcome:
+    """A partition that is far from done when its run is stopped."""
+    Path(full(task.request.store, "begun")).touch()
+    time.sleep(60)
+    return quick(task)
+
+
 def poisoned(task: Task) -> Outcome:
     """Partition 3 of `night` kills every worker that takes it."""
     if (task.request.dataset, task.partition.index) == ("night", POISON):

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from digitrec.catalog.store import Store
+from digitrec.process import GRACE_S
 from digitrec.verify import verify
 from tests.faults.computing import FOLDER, PARTITIONS, quick
 from tests.faults.conftest import Run, parts
@@ -116,6 +117,23 @@ def test_ctrl_c_stops_and_says_how_to_go_on(ready: Store, start: Start, run: Run
     assert psutil.wait_procs(workers, timeout=30)[1] == []
     assert not manifest(ready).exists()
     assert run(quick, processes=False).datasets[0].rows == 240
+
+
+def test_ctrl_c_waits_for_no_partition_of_this_process(ready: Store, start: Start) -> None:
+    """A thread that computes cannot be stopped: the run ends in order all the same, before the process is ended
+    without a word, and says how to go on."""
+    driver = start("endless", "thread")
+    go(ready)
+    while not Path(full(ready, "begun")).exists():
+        time.sleep(0.01)
+    began = time.monotonic()
+    os.killpg(driver.pid, signal.SIGINT)
+    _, said = driver.communicate(timeout=60)
+    assert time.monotonic() - began < GRACE_S
+    assert (driver.returncode, said) == (
+        130,
+        "error: stopped with 0 of 240 rows done; they are kept, the same command goes on\n",
+    )
 
 
 @pytest.mark.parametrize(("drivers", "rounds"), [(8, 20), pytest.param(64, 100, marks=pytest.mark.soak)])

@@ -21,6 +21,8 @@ from digitrec.catalog.listing import published
 from digitrec.catalog.store import Store
 from digitrec.contract import KAGGLE_PIXELS
 from digitrec.options import IngestOptions, ScoreOptions
+from digitrec.scoring import run
+from digitrec.scoring.run import score_all
 from tests.flows.conftest import write_csv
 from tests.flows.prefect_says import artifacts_of
 from tests.places import full
@@ -105,6 +107,38 @@ def test_a_damaged_shard_and_its_neighbour(
     assert f"bad-one: {shard}" in told
     assert "| good-one | 11 |" in told
     shutil.rmtree(full(ready, "datasets/bad-one"))
+
+
+def test_what_a_first_try_has_scored_is_told_by_the_second(
+    flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage fails for one of two datasets and is tried again: summary, table, answer and the name of the run's state
+    are of both, though the other one had been published by then."""
+    for name, rows in (("at-once", 13), ("later", 14)):
+        write_csv(tmp_path / "noise.csv", KAGGLE_PIXELS, noise(rows))
+        flows["ingest"]([str(tmp_path / "noise.csv")], IngestOptions(dataset=name), ready.url)
+    in_the_way = Path(full(ready, "predictions/later"))
+    in_the_way.parent.mkdir(exist_ok=True)
+    in_the_way.write_text("a file where a folder belongs")
+    reports = []
+
+    def score_and_clear(*given: Any) -> Any:
+        reports.append(score_all(*given))
+        if len(reports) == 1:
+            in_the_way.unlink()
+        return reports[-1]
+
+    monkeypatch.setattr(run, "score_all", score_and_clear)
+    limits = {"soft_unsure": 0.01}
+    state = flows["score"]([], ScoreOptions(), ready.url, limits=limits, return_state=True)
+    assert [[scored.dataset for scored in report.datasets] for report in reports] == [["at-once"], ["later"]]
+    assert (state.is_completed(), state.name) == (True, "Degraded")
+    assert "at-once" in state.message
+    assert [scored.dataset for scored in state.result().scored.datasets] == ["at-once", "later"]
+    told = summary_of(client, state)
+    assert "| at-once | 13 |" in told.replace("\\", "")
+    rows = json.loads(str(artifacts_of(client, state.state_details.flow_run_id)["score-table"].data))
+    assert [row["dataset"] for row in rows] == ["at-once", "later"]
 
 
 def test_names_from_outside_are_escaped(flows: Flows, client: SyncPrefectClient, ready: Store, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The executor on Dask: how many partitions are out at a time, and what becomes of those that do not come back."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -73,6 +74,11 @@ def hangs(task: Task) -> Outcome:
     return score_partition(task)
 
 
+def takes_a_moment(task: Task) -> Outcome:
+    time.sleep(0.3)
+    return score_partition(task)
+
+
 def hangs_once(task: Task) -> Outcome:
     ATTEMPTS.append(task.partition.index)
     return hangs(task) if len(ATTEMPTS) == 1 else score_partition(task)
@@ -97,6 +103,21 @@ def test_what_hangs_once_is_sent_again(cluster: Cluster, tasks: list[Task]) -> N
     outcomes = dict(Releasing(cluster, hangs_once, stall_s=2).run(iter(tasks[:2])))
     assert not any(isinstance(outcome, ComputationFailed) for outcome in outcomes.values())
     assert len(ATTEMPTS) > len(outcomes) == 2
+
+
+def test_tasks_that_are_long_in_coming_are_no_stall(cluster: Cluster, tasks: list[Task]) -> None:
+    """A run that resumes looks at thousands of receipts before it has a task: that is held against no worker."""
+
+    def slowly() -> Iterator[Task]:
+        time.sleep(1.5)
+        yield from tasks[:2]
+
+    class Patient(DaskExecutor):
+        def give_up(self) -> list[tuple[Task, Suspicion]]:
+            raise AssertionError("nothing hangs")
+
+    outcomes = dict(Patient(cluster, takes_a_moment, stall_s=1.0).run(slowly()))
+    assert sorted(outcome.index for outcome in outcomes.values()) == [0, 1]
 
 
 def test_what_hangs_alone_too_is_named(cluster: Cluster, tasks: list[Task]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from digitrec.catalog.manifest import find_manifest
 from digitrec.catalog.reader import read_table
 from digitrec.catalog.store import Store
-from digitrec.errors import ComputationFailed, Interrupted, TryAgain
+from digitrec.errors import ComputationFailed, Interrupted, TryAgain, Unavailable
 from digitrec.options import ScoreOptions
 from digitrec.progress import Step
 from digitrec.scoring import publication
@@ -94,6 +94,24 @@ def test_ctrl_c_stops_a_publication_before_its_manifest(two: Store) -> None:
     assert [scored.already for scored in report.datasets] == [False, False]
 
 
+def test_a_lost_cluster_hides_nothing_that_was_done(two: Store) -> None:
+    """What is published by then is reported as scored, the rest as failed with the one error, which is raised in the
+    end."""
+    make_dataset(two, "c", make_images(10, seed=2))
+
+    class Lost(OneByOne):
+        def run(self, tasks) -> Outcomes:  # noqa: ANN001
+            task = next(tasks)
+            yield task, score_partition(task)
+            raise Unavailable("the cluster is lost")
+
+    report = score_all(two, BOTH, settings_for(two), Execution(executor=Lost()))
+    assert [(scored.dataset, scored.already) for scored in report.datasets] == [("a", False)]
+    assert [failure.dataset for failure in report.failures] == ["b", "c"]
+    with pytest.raises(Unavailable, match=r"^the cluster is lost$"):
+        report.raise_if_failed()
+
+
 def test_a_bug_in_the_publishing_thread_ends_the_run(two: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is raised where the run was called, and is no dataset's failure."""
     monkeypatch.setattr(publication, "prove", lambda *_: 1 / 0)
@@ -111,6 +129,21 @@ def test_too_many_publications_hold_up_the_run(monkeypatch: pytest.MonkeyPatch) 
         publisher.submit(lambda: True)
         assert released.is_set()
         assert list(publisher.take_finished(wait=True)) == [True, True]
+
+
+def test_the_bound_holds_where_nobody_takes_what_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a run that resumes, and has nothing to compute."""
+    monkeypatch.setattr(publication, "WAITING_MAX", 2)
+    released = threading.Event()
+    with Publisher[bool]() as publisher:
+        for _ in range(5):
+            publisher.submit(lambda: True)
+        publisher.submit(lambda: released.wait(HELD_S))
+        publisher.submit(lambda: True)
+        threading.Timer(0.2, released.set).start()
+        publisher.submit(lambda: True)
+        assert released.is_set()
+        assert list(publisher.take_finished(wait=True)) == [True] * 8
 
 
 def test_publications_are_one_at_a_time_in_order() -> None:
