@@ -57,10 +57,11 @@ class ScoreReport:
             raise first
         told = (printable(f"{failure.dataset}: {failure.error}") for failure in self.failures[:NAMED_FAILURES])
         named = "; ".join(told)
+        others = ", the others are published" if self.datasets else ""
         more = f"; and {failed - NAMED_FAILURES} more" if failed > NAMED_FAILURES else ""
         raise combined(
             [failure.error for failure in self.failures],
-            f"{failed} of {all_of_them} datasets were not scored, the others are published: {named}{more}",
+            f"{failed} of {all_of_them} datasets were not scored{others}: {named}{more}",
         )
 
 
