@@ -18,6 +18,7 @@ def log_of(client: SyncPrefectClient, run: UUID) -> list[str]:
 
 
 def artifacts_of(client: SyncPrefectClient, run: UUID) -> dict[str, Artifact]:
-    """The artifacts of a run, by key."""
+    """The artifacts of a run, by key; of several with one key, as after another try, the last one."""
     found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run])))
+    found.sort(key=lambda artifact: str(artifact.created))
     return {artifact.key or "": artifact for artifact in found}
