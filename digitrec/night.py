@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from digitrec.catalog.marker import check_format
 from digitrec.catalog.store import Store
 from digitrec.errors import UsageError
 from digitrec.options import IngestOptions, ReadOptions, ScoreOptions
@@ -68,7 +67,6 @@ def gather(
             f"{option} says how sources are read, and none was given; files in landing/ are read as the "
             ".digitrec.toml of their folder says"
         )
-    check_format(store)
     if sources:
         from digitrec.ingest.run import ingest
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 
+from digitrec.catalog.marker import check_format
 from digitrec.catalog.store import Store
 from digitrec.errors import (
     AlreadyPublished,
@@ -145,6 +146,7 @@ def ingest_landing(
     """Ingest every new file of `landing/`, in the order of paths. Raises only what concerns the store (`StorageFailed`,
     `Misconfigured`). A file that is wrong is refused, remembered and listed; one that cannot be read, or of which the
     store's knowledge is damaged, is listed; one that may not be whole waits."""
+    check_format(store)
     listing = list_landing(store)
     tally = _Tally(refused=listing.refused)
     cache = Cache(store)

@@ -86,6 +86,7 @@ def ingest(
     a source that is no regular file, `BadData` for a refused file or too many rejects, `TryAgain` for a source that
     changed, `AlreadyPublished` if the name holds something else, `StorageFailed`. Then nothing was published.
     """
+    check_format(store)
     origins = [local_file(path) for path in expand(sources, in_order=options.in_order)]
     return ingest_origins(store, origins, options, threads=threads, progress=progress)
 
@@ -100,7 +101,6 @@ def ingest_origins(
 ) -> IngestReport:
     """Do what `ingest` does with sources in this order, wherever they lie."""
     started = time.monotonic()
-    check_format(store)
     if options.dataset is not None:
         check_name(options.dataset)
     elif len(origins) > 1:
@@ -111,7 +111,7 @@ def ingest_origins(
     if there and not there.facts["labelled"] and not has_predictions(store, there.name, there.digest):
         confirm_note(store, there.name)  # the run that published it may have ended before it could
     done = Published(there, created=False) if there else make(store, origins, options, threads or cores(), progress)
-    sweep_folder(store, done.manifest.folder, done.manifest.paths)
+    sweep_folder(store, done.manifest.folder)
     return report_of(done, time.monotonic() - started)
 
 

@@ -6,8 +6,6 @@ Every call that changes the file system is hit once, in turn, by SIGKILL, ENOSPC
 import multiprocessing
 import re
 import shutil
-import subprocess
-import time
 from collections import Counter
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 
 from digitrec.catalog.store import Store
 from tests.faults.committing import COMMITS, is_published, when_traced
+from tests.tracing import trace
 
 CALLS = "write,pwrite64,fsync,fdatasync,link,linkat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat"
 KILLED, STORAGE_FAILED = -9, 74
@@ -36,30 +35,15 @@ def forking() -> ForkServerContext:
     return context
 
 
-def trace(forking: ForkServerContext, commit: str, store: Store, log: Path, *inject: str) -> int | None:
+def trace_commit(forking: ForkServerContext, commit: str, store: Store, log: Path, *inject: str) -> int | None:
     """Run a commit in a process under strace; its exit code."""
-    start, waits = forking.Pipe()
-    process = forking.Process(target=when_traced, args=(commit, store.url, waits))
-    process.start()
-    command = ["strace", "-f", "-p", str(process.pid), "-e", f"trace={CALLS}", "-o", str(log), *inject]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
-        await_tracer(f"/proc/{process.pid}/status", tracer)
-        start.send("commit")
-        process.join()
-    return process.exitcode
-
-
-def await_tracer(status: str, tracer: "subprocess.Popen[bytes]") -> None:
-    while "TracerPid:\t0\n" in Path(status).read_text():
-        if tracer.poll() is not None:
-            pytest.skip("strace may not attach to processes here")
-        time.sleep(0.001)
+    return trace(forking, when_traced, commit, store.url, "-e", f"trace={CALLS}", "-o", str(log), *inject)
 
 
 def calls_of(forking: ForkServerContext, commit: str, folder: Path) -> list[tuple[str, int]]:
     """Each changing call of an undisturbed commit: its name, and which of that name it is (from 1)."""
     log = folder / "calls"
-    assert trace(forking, commit, Store.at(folder / "undisturbed"), log) == 0
+    assert trace_commit(forking, commit, Store.at(folder / "undisturbed"), log) == 0
     counts: Counter[str] = Counter()
     calls = []
     for name in re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.MULTILINE):
@@ -77,7 +61,7 @@ def test_any_call_of_a_commit_may_fail(commit: str, fault: str, forking: ForkSer
     assert {"write", "fsync", "mkdir"} <= {name for name, _ in calls}
     for name, number in calls:
         store = Store.at(tmp_path / f"{name}-{number}")
-        code = trace(forking, commit, store, tmp_path / "log", "-e", f"inject={name}:{how}:when={number}")
+        code = trace_commit(forking, commit, store, tmp_path / "log", "-e", f"inject={name}:{how}:when={number}")
         assert code in codes, (name, number)
         assert is_published(commit, store) or code, (name, number)
         COMMITS[commit](store)

@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from digitrec.storage.local import SCRATCH, LocalStorage
 from tests.storage.operations import KEY, NEW, OLD, OPERATIONS, PROCESSES, run_when_told
+from tests.tracing import trace
 
 CALLS = "write,pwrite64,fsync,fdatasync,link,linkat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,chmod"
 KILLED, STORAGE_FAILED = -9, 74
@@ -24,24 +23,10 @@ FAULTS = {
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
 
-def trace(operation: str, storage: LocalStorage, log: Path, *inject: str) -> int | None:
+def trace_operation(operation: str, storage: LocalStorage, log: Path, *inject: str) -> int | None:
     """Run an operation in a process under strace; return its exit code."""
-    start, waits = PROCESSES.Pipe()
-    process = PROCESSES.Process(target=run_when_told, args=(operation, storage.url, waits))
-    process.start()
-    command = ["strace", "-f", "-y", "-s", "300", "-p", str(process.pid), "-e", f"trace={CALLS}", "-o", str(log)]
-    with subprocess.Popen([*command, *inject], stderr=subprocess.DEVNULL) as tracer:
-        await_tracer(f"/proc/{process.pid}/status", tracer)
-        start.send("begin")
-        process.join()
-    return process.exitcode
-
-
-def await_tracer(status: str, tracer: "subprocess.Popen[bytes]") -> None:
-    while "TracerPid:\t0\n" in Path(status).read_text():
-        if tracer.poll() is not None:
-            pytest.skip("strace may not attach to processes here")
-        time.sleep(0.001)
+    options = ("-y", "-s", "300", "-e", f"trace={CALLS}", "-o", str(log))
+    return trace(PROCESSES, run_when_told, operation, storage.url, *options, *inject)
 
 
 # Order: what a power loss may leave
@@ -106,7 +91,7 @@ def test_everything_is_synced_before_it_is_relied_on(operation: str, folders: st
         storage.put("source", NEW)
     if folders == "made by another process":
         Path(storage.url, KEY).parent.mkdir(parents=True)
-    assert trace(operation, storage, tmp_path / "log") == 0
+    assert trace_operation(operation, storage, tmp_path / "log") == 0
     assert storage.read(KEY) == NEW
     assert_durable(calls_in(tmp_path / "log", tmp_path), storage)
 
@@ -117,7 +102,7 @@ def test_everything_is_synced_before_it_is_relied_on(operation: str, folders: st
 def calls_of(operation: str, folder: Path, old: bytes | None) -> list[tuple[str, int]]:
     """Each changing call of an undisturbed operation: its name, and which of that name it is (from 1)."""
     log = folder / "calls"
-    assert trace(operation, prepared(folder / "undisturbed", old), log) == 0
+    assert trace_operation(operation, prepared(folder / "undisturbed", old), log) == 0
     counts: Counter[str] = Counter()
     calls = []
     for name in re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.MULTILINE):
@@ -151,7 +136,7 @@ def test_any_call_may_fail(operation: str, old: bytes | None, fault: str, tmp_pa
     assert {"write", "fsync"} <= {name for name, _ in calls}
     for name, number in calls:
         storage = prepared(tmp_path / f"{name}-{number}", old)
-        code = trace(operation, storage, tmp_path / "log", "-e", f"inject={name}:{how}:when={number}")
+        code = trace_operation(operation, storage, tmp_path / "log", "-e", f"inject={name}:{how}:when={number}")
         assert code in codes, (name, number)
         assert content(storage) in ({old, NEW} if code else {NEW}), (name, number)
         assert storage.list("new/folder") == ([] if content(storage) is None else ["object"]), (name, number)
